@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# The host: everything but main() in one archive, which the unit tests link too.
+
+noinst_LTLIBRARIES += core/libcore.la
+core_libcore_la_SOURCES = \
+	core/command.c \
+	core/command.h \
+	core/describe.c \
+	core/describe.h \
+	core/device.c \
+	core/device.h \
+	core/dirty.c \
+	core/dirty.h \
+	core/dma.c \
+	core/dma.h \
+	core/dump.c \
+	core/dump.h \
+	core/fault.c \
+	core/fault.h \
+	core/filemap.c \
+	core/filemap.h \
+	core/host.c \
+	core/host.h \
+	core/irq.c \
+	core/irq.h \
+	core/irq_private.h \
+	core/irqimage.c \
+	core/log.c \
+	core/log.h \
+	core/loop.c \
+	core/loop.h \
+	core/options.c \
+	core/options.h \
+	core/params.c \
+	core/params.h \
+	core/pci_config.c \
+	core/pci_config.h \
+	core/plugin.c \
+	core/plugin.h \
+	core/regbuild.c \
+	core/regcheck.c \
+	core/regdump.c \
+	core/regdump.h \
+	core/regdump_private.h \
+	core/regheader.c \
+	core/region.c \
+	core/region.h \
+	core/regmap.c \
+	core/regmap.h \
+	core/regmap_private.h \
+	core/regmarkdown.c \
+	core/regname.c \
+	core/regsvd.c \
+	core/regtext.c \
+	core/regtext.h \
+	core/server.c \
+	core/server.h \
+	core/session.c \
+	core/session.h \
+	core/socketpath.c \
+	core/socketpath.h \
+	core/sys.h \
+	core/timers.c \
+	core/timers.h \
+	core/transfer.c \
+	core/transfer.h \
+	core/transport.c \
+	core/transport.h \
+	core/version.c \
+	core/version.h
+core_libcore_la_CPPFLAGS = $(AM_CPPFLAGS) -DVFU_PLUGIN_DIR='"$(plugindir)"'
+core_libcore_la_LIBADD = $(JANSSON_LIBS) $(VFU_LIBS)
+
+bin_PROGRAMS += vfu-host
+vfu_host_SOURCES = core/main.c
+vfu_host_LDADD = core/libcore.la

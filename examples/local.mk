@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Device models in Lua, one file each.
+
+EXAMPLES = \
+	examples/edu.lua \
+	examples/gpio-idio-16.lua
+examplesdir = $(datadir)/vfu-host/examples
+dist_examples_DATA = $(EXAMPLES)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# What a device author installs: headers, pkg-config files, the client library and vfu-client.
+
+vfudir = $(includedir)/vfu
+vfu_HEADERS = \
+	sdk/include/vfu/client.h \
+	sdk/include/vfu/plugin.h \
+	sdk/include/vfu/protocol.h
+
+# One set of objects for the shared library and for vfu-client, which so runs without it. Only vfuc_* is exported.
+noinst_LTLIBRARIES += sdk/client/libclient.la
+sdk_client_libclient_la_SOURCES = \
+	sdk/client/access.c \
+	sdk/client/call.c \
+	sdk/client/conn.c \
+	sdk/client/conn.h \
+	sdk/client/device.c \
+	sdk/client/hello.c \
+	sdk/client/intr.c \
+	sdk/client/memory.c \
+	sdk/client/raw.c \
+	sdk/client/wire.c
+sdk_client_libclient_la_CFLAGS = $(AM_CFLAGS) -fvisibility=default
+sdk_client_libclient_la_LIBADD = $(JANSSON_LIBS) $(VFU_LIBS)
+
+lib_LTLIBRARIES += libvfu-client.la
+libvfu_client_la_SOURCES =
+libvfu_client_la_LIBADD = sdk/client/libclient.la
+libvfu_client_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -export-symbols-regex '^vfuc_'
+
+bin_PROGRAMS += vfu-client
+vfu_client_SOURCES = sdk/client/main.c sdk/client/pcicap.c sdk/client/show.c sdk/client/show.h
+vfu_client_LDADD = sdk/client/libclient.la
+
+pkgconfigdir = $(libdir)/pkgconfig
+pkgconfig_DATA = sdk/pkgconfig/vfu-plugin.pc sdk/pkgconfig/vfu-client.pc

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Tests. "make check" runs all that need no virtual machine, "make check-guest" those that boot one.
+#
+# A new unit test is one line in UNIT_TESTS: its source is tests/unit/NAME.c, and it is linked with LDADD.
+
+TEST_EXTENSIONS = .test
+LOG_DRIVER = $(SHELL) $(top_srcdir)/tests/driver.sh
+TEST_LOG_DRIVER = $(SHELL) $(top_srcdir)/tests/driver.sh
+AM_TESTS_ENVIRONMENT = \
+	VFU_HOST='$(abs_top_builddir)/vfu-host'; export VFU_HOST; \
+	VFU_CLIENT='$(abs_top_builddir)/vfu-client'; export VFU_CLIENT; \
+	VFU_BUILDDIR='$(abs_top_builddir)'; export VFU_BUILDDIR; \
+	VFU_SRCDIR='$(abs_top_srcdir)'; export VFU_SRCDIR; \
+	VFU_CC='$(CC)'; export VFU_CC; \
+	VFU_SANITIZERS='$(VFU_SANITIZERS)'; export VFU_SANITIZERS; \
+	VFU_NOT_UNDER_TSAN='$(NOT_UNDER_TSAN)'; export VFU_NOT_UNDER_TSAN; \
+	ASAN_OPTIONS=$${ASAN_OPTIONS-detect_leaks=1}; export ASAN_OPTIONS; \
+	UBSAN_OPTIONS=$${UBSAN_OPTIONS-print_stacktrace=1}; export UBSAN_OPTIONS;
+
+# Tests of memory that goes away: the thread sanitizer loses its way where a signal handler is left by a jump.
+NOT_UNDER_TSAN = tests/unit/test_dma tests/unit/test_fault
+
+LDADD = core/libcore.la $(CMOCKA_LIBS)
+
+SCRIPT_TESTS = tests/protocol/vfu-client.test tests/manual.test tests/readme.test
+
+UNIT_TESTS = \
+	tests/unit/test_client \
+	tests/unit/test_dirty \
+	tests/unit/test_dma \
+	tests/unit/test_fault \
+	tests/unit/test_irq \
+	tests/unit/test_pci_config \
+	tests/unit/test_regcheck \
+	tests/unit/test_regdump \
+	tests/unit/test_region \
+	tests/unit/test_regmap \
+	tests/unit/test_transport
+
+# Against a host that the test starts. A new table is a file here and a line in cases.c.
+PROTOCOL_TESTS = tests/protocol/test_protocol
+tests_protocol_test_protocol_SOURCES = \
+	tests/protocol/access.c \
+	tests/protocol/cases.c \
+	tests/protocol/edu.c \
+	tests/protocol/edu.h \
+	tests/protocol/framing.c \
+	tests/protocol/host.c \
+	tests/protocol/info.c \
+	tests/protocol/irqs.c \
+	tests/protocol/maps.c \
+	tests/protocol/multi.c \
+	tests/protocol/proto.h \
+	tests/protocol/run.c \
+	tests/protocol/test_protocol.c \
+	tests/protocol/version.c
+tests_protocol_test_protocol_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
+tests_unit_test_client_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
+
+if HAVE_CMOCKA
+check_PROGRAMS += $(UNIT_TESTS) $(PROTOCOL_TESTS)
+TESTS += $(UNIT_TESTS) $(PROTOCOL_TESTS) $(SCRIPT_TESTS)
+else
+check-local:
+	@echo "The tests need cmocka: install libcmocka-dev and run configure again." >&2; exit 1
+endif
+
+GUEST_TESTS = \
+	tests/guest/edu.test \
+	tests/guest/gpio-idio-16.test
+
+GUEST_TOOLS = \
+	tests/guest/boot.sh \
+	tests/guest/guest.sh \
+	tests/guest/mkinitramfs.sh \
+	tests/guest/qemu.sh \
+	tests/guest/qmp.py \
+	tests/guest/setup.sh \
+	tests/guest/edu.c \
+	tests/guest/edu.guest \
+	tests/guest/edge.c \
+	tests/guest/gpio-idio-16.guest
+
+EXTRA_DIST += $(SCRIPT_TESTS) tests/driver.sh tests/summary.sh $(GUEST_TESTS) $(GUEST_TOOLS)
+
+# Everything that make check runs, built and not run. A make of its own: "all" is one too, and two at a time would
+# build the same archives.
+check-programs: all
+	+$(MAKE) $(AM_MAKEFLAGS) $(check_PROGRAMS)
+.PHONY: check-programs
+
+# One at a time: each boots a virtual machine that takes a core for itself.
+check-guest: all
+	+$(MAKE) $(AM_MAKEFLAGS) -j1 check-TESTS TESTS='$(GUEST_TESTS)' TEST_SUITE_LOG=guest-suite.log VFU_TEST_LIMIT=600
+.PHONY: check-guest
+CLEANFILES += guest-suite.log
