@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * loop - one thread's event loop over epoll, a heap of timers and two queues of work.
+ *
+ * A round is: wait, descriptors, timers that are due, deferred and posted work. Work that defers more work runs in the
+ * same round up to a bound, so that a model which defers for ever still lets the client in.
+ */
+#include "core/loop.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/sys.h"
+
+#define EVENTS_A_ROUND 32
+#define WORK_MAX 65536u
+
+uint64_t loop_now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+bool loop_mine(const struct loop *loop)
+{
+    return !__atomic_load_n(&loop->running, __ATOMIC_ACQUIRE) || pthread_equal(loop->thread, pthread_self());
+}
+
+static bool must_stop(const struct loop *loop)
+{
+    return __atomic_load_n(&loop->stopping, __ATOMIC_ACQUIRE);
+}
+
+static void wake(struct loop *loop)
+{
+    uint64_t one = 1;
+
+    while (write(loop->wake, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
+
+int loop_init(struct loop *loop)
+{
+    struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+    int error;
+
+    memset(loop, 0, sizeof *loop);
+    loop->epoll = loop->wake = -1;
+    error = pthread_mutex_init(&loop->lock, NULL);
+    if (error)
+        return -error;
+    loop->epoll = epoll_create1(EPOLL_CLOEXEC);
+    loop->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (loop->epoll < 0 || loop->wake < 0 || epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->wake, &event) < 0) {
+        error = -errno;
+        loop_fini(loop);
+        return error;
+    }
+    return 0;
+}
+
+void loop_fini(struct loop *loop)
+{
+    if (loop->epoll >= 0)
+        close(loop->epoll);
+    if (loop->wake >= 0)
+        close(loop->wake);
+    free(loop->heap);
+    free(loop->work);
+    free(loop->posted);
+    pthread_mutex_destroy(&loop->lock);
+    memset(loop, 0, sizeof *loop);
+    loop->epoll = loop->wake = -1;
+}
+
+/* ---- descriptors */
+
+int loop_add(struct loop *loop, struct loop_watch *watch)
+{
+    struct epoll_event event = { .events = watch->events, .data.ptr = watch };
+
+    return epoll_ctl(loop->epoll, EPOLL_CTL_ADD, watch->fd, &event) < 0 ? -errno : 0;
+}
+
+int loop_change(struct loop *loop, struct loop_watch *watch, uint32_t events)
+{
+    struct epoll_event event = { .events = events, .data.ptr = watch };
+
+    if (watch->events == events)
+        return 0;
+    watch->events = events;
+    return epoll_ctl(loop->epoll, EPOLL_CTL_MOD, watch->fd, &event) < 0 ? -errno : 0;
+}
+
+/* The owner may free the watch as soon as this returns, though events for it may be waiting in this round's list:
+ * loop_run looks pointers up in the list it walks. */
+struct round {
+    struct epoll_event events[EVENTS_A_ROUND];
+    int n, at;
+};
+static _Thread_local struct round *present_round;
+
+void loop_remove(struct loop *loop, struct loop_watch *watch)
+{
+    struct round *round = present_round;
+
+    epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->fd, NULL);
+    if (!round)
+        return;
+    for (int i = round->at; i < round->n; i++) {
+        if (round->events[i].data.ptr == watch)
+            round->events[i].data.ptr = NULL;
+    }
+}
+
+/* ---- timers: a binary heap by (deadline, sequence) */
+
+static bool before(const struct loop_timer *a, const struct loop_timer *b)
+{
+    return a->deadline != b->deadline ? a->deadline < b->deadline : a->sequence < b->sequence;
+}
+
+static void place(struct loop *loop, size_t i, struct loop_timer *timer)
+{
+    loop->heap[i] = timer;
+    timer->place = i + 1;
+}
+
+static void sift_up(struct loop *loop, size_t i)
+{
+    struct loop_timer *timer = loop->heap[i];
+
+    for (; i > 0; i = (i - 1) / 2) {
+        struct loop_timer *parent = loop->heap[(i - 1) / 2];
+
+        if (!before(timer, parent))
+            break;
+        place(loop, i, parent);
+    }
+    place(loop, i, timer);
+}
+
+static void sift_down(struct loop *loop, size_t i)
+{
+    struct loop_timer *timer = loop->heap[i];
+
+    for (;;) {
+        size_t child = 2 * i + 1;
+
+        if (child >= loop->ntimers)
+            break;
+        if (child + 1 < loop->ntimers && before(loop->heap[child + 1], loop->heap[child]))
+            child++;
+        if (!before(loop->heap[child], timer))
+            break;
+        place(loop, i, loop->heap[child]);
+        i = child;
+    }
+    place(loop, i, timer);
+}
+
+int loop_arm(struct loop *loop, struct loop_timer *timer, uint64_t deadline)
+{
+    loop_disarm(loop, timer);
+    if (loop->ntimers == loop->heap_room) {
+        size_t room = loop->heap_room ? 2 * loop->heap_room : 16;
+        struct loop_timer **heap = realloc(loop->heap, room * sizeof *heap);
+
+        if (!heap)
+            return -ENOMEM;
+        loop->heap = heap;
+        loop->heap_room = room;
+    }
+    timer->deadline = deadline;
+    timer->sequence = loop->next_sequence++;
+    place(loop, loop->ntimers++, timer);
+    sift_up(loop, loop->ntimers - 1);
+    return 0;
+}
+
+void loop_disarm(struct loop *loop, struct loop_timer *timer)
+{
+    size_t i = timer->place;
+    struct loop_timer *last;
+
+    if (i == 0)
+        return;
+    timer->place = 0;
+    i--;
+    last = loop->heap[--loop->ntimers];
+    if (last == timer)
+        return;
+    place(loop, i, last);
+    sift_up(loop, i);
+    sift_down(loop, last->place - 1);
+}
+
+/* Timers armed by timers wait for the next round even if they are due already. */
+static void run_timers(struct loop *loop)
+{
+    uint64_t now, limit;
+
+    if (loop->ntimers == 0)
+        return;
+    now = loop_now();
+    limit = loop->next_sequence;
+    while (loop->ntimers > 0 && loop->heap[0]->deadline <= now && loop->heap[0]->sequence < limit && !must_stop(loop)) {
+        struct loop_timer *timer = loop->heap[0];
+
+        loop_disarm(loop, timer);
+        timer->fn(timer);
+    }
+}
+
+/* ---- work */
+
+static int push_work(struct loop_work **work, size_t *n, size_t *room, void (*fn)(void *), void *arg)
+{
+    if (*n >= WORK_MAX)
+        return -ENOSPC;
+    if (*n == *room) {
+        size_t more = *room ? 2 * *room : 16;
+        struct loop_work *grown = realloc(*work, more * sizeof *grown);
+
+        if (!grown)
+            return -ENOMEM;
+        *work = grown;
+        *room = more;
+    }
+    (*work)[(*n)++] = (struct loop_work){ fn, arg };
+    return 0;
+}
+
+int loop_defer(struct loop *loop, void (*fn)(void *arg), void *arg)
+{
+    return push_work(&loop->work, &loop->nwork, &loop->work_room, fn, arg);
+}
+
+int loop_post(struct loop *loop, void (*fn)(void *arg), void *arg)
+{
+    int error;
+
+    pthread_mutex_lock(&loop->lock);
+    error = push_work(&loop->posted, &loop->nposted, &loop->posted_room, fn, arg);
+    __atomic_store_n(&loop->has_posted, true, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&loop->lock);
+    if (!error)
+        wake(loop);
+    return error;
+}
+
+static void take_posted(struct loop *loop)
+{
+    if (!__atomic_load_n(&loop->has_posted, __ATOMIC_ACQUIRE))
+        return;
+    pthread_mutex_lock(&loop->lock);
+    while (loop->nposted > 0 && loop->nwork + loop->nposted <= WORK_MAX) {
+        size_t n = loop->nposted;
+
+        for (size_t i = 0; i < n; i++)
+            (void)loop_defer(loop, loop->posted[i].fn, loop->posted[i].arg);
+        loop->nposted = 0;
+    }
+    __atomic_store_n(&loop->has_posted, loop->nposted > 0, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&loop->lock);
+}
+
+/* What the work itself defers is left for the next round, which then does not sleep. */
+static void run_work(struct loop *loop)
+{
+    size_t n;
+
+    take_posted(loop);
+    n = loop->nwork;
+    for (size_t i = 0; i < n; i++) {
+        struct loop_work work = loop->work[i];
+
+        work.fn(work.arg);
+    }
+    if (n > 0) {
+        loop->nwork -= n;
+        memmove(loop->work, loop->work + n, loop->nwork * sizeof *loop->work);
+    }
+}
+
+/* ---- the loop itself */
+
+static int wait_for(struct loop *loop, struct epoll_event *events, int64_t timeout)
+{
+    int n;
+
+    if (timeout > 0 && !loop->no_pwait2) {
+        struct timespec ts = { timeout / 1000000000, timeout % 1000000000 };
+
+        n = epoll_pwait2(loop->epoll, events, EVENTS_A_ROUND, &ts, NULL);
+        if (n >= 0 || errno == EINTR)
+            return n;
+        loop->no_pwait2 = true; /* ENOSYS, or EPERM from a sandbox that does not know the call */
+    }
+    if (timeout > 0) {
+        timeout = (timeout + 999999) / 1000000;
+        if (timeout > 3600000)
+            timeout = 3600000;
+    }
+    return sys_epoll_wait(loop->epoll, events, EVENTS_A_ROUND, (int)timeout);
+}
+
+/*
+ * Looks for events without sleeping, for spin_us at most. Being preempted looks like a success of spinning, so a
+ * round in which the kernel took the processor away ends it: on one core spinning only keeps the client from running.
+ */
+static int spin(struct loop *loop, struct epoll_event *events)
+{
+    struct rusage usage;
+    uint64_t end = loop_now() + (uint64_t)loop->spin_us * 1000u;
+    long taken;
+
+    getrusage(RUSAGE_THREAD, &usage);
+    taken = usage.ru_nivcsw;
+    for (;;) {
+        int n = sys_epoll_wait(loop->epoll, events, EVENTS_A_ROUND, 0);
+
+        if (n != 0 || loop_now() >= end)
+            return n;
+        sched_yield();
+        getrusage(RUSAGE_THREAD, &usage);
+        if (usage.ru_nivcsw != taken)
+            return 0;
+    }
+}
+
+static int64_t time_left(const struct loop *loop)
+{
+    uint64_t now;
+
+    if (loop->nwork > 0 || __atomic_load_n(&loop->has_posted, __ATOMIC_ACQUIRE))
+        return 0;
+    if (loop->ntimers == 0)
+        return -1;
+    now = loop_now();
+    if (loop->heap[0]->deadline <= now)
+        return 0;
+    if (loop->heap[0]->deadline - now > INT64_C(3600000000000))
+        return INT64_C(3600000000000);
+    return (int64_t)(loop->heap[0]->deadline - now);
+}
+
+static void dispatch(struct loop *loop, struct round *round)
+{
+    for (round->at = 0; round->at < round->n && !must_stop(loop);) {
+        struct epoll_event *event = &round->events[round->at++];
+        struct loop_watch *watch = event->data.ptr;
+        uint64_t drained;
+
+        if (watch) {
+            watch->fn(watch, event->events);
+        } else if (read(loop->wake, &drained, sizeof drained) < 0) {
+            continue; /* a removed watch, or the wake-up already seen */
+        }
+    }
+}
+
+void loop_run(struct loop *loop)
+{
+    struct round round;
+
+    loop->thread = pthread_self();
+    __atomic_store_n(&loop->running, true, __ATOMIC_RELEASE);
+    present_round = &round;
+    while (!must_stop(loop)) {
+        int64_t timeout = time_left(loop);
+
+        if (timeout != 0 && loop->idle && loop->idle(loop->idle_ctx))
+            timeout = 0;
+        round.n = 0;
+        if (timeout != 0 && loop->spin_us)
+            round.n = spin(loop, round.events);
+        if (round.n == 0)
+            round.n = wait_for(loop, round.events, timeout);
+        if (round.n > 0)
+            dispatch(loop, &round);
+        round.n = 0;
+        run_timers(loop);
+        run_work(loop);
+    }
+    present_round = NULL;
+    /* What was deferred frees things; the rest of it is lost on nobody. */
+    for (int i = 0; i < 4; i++)
+        run_work(loop);
+    __atomic_store_n(&loop->running, false, __ATOMIC_RELEASE);
+}
+
+void loop_stop(struct loop *loop)
+{
+    __atomic_store_n(&loop->stopping, true, __ATOMIC_RELEASE);
+    wake(loop);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * loop - one thread's event loop: file descriptors, timers, deferred work, and a way in from other threads.
+ *
+ * Everything is the loop's own thread's business, but for loop_post and loop_stop, which any thread may call.
+ */
+#ifndef CORE_LOOP_H
+#define CORE_LOOP_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+struct loop;
+
+/* A watched descriptor. Lives in its owner; fn gets EPOLL* bits. */
+struct loop_watch {
+    int fd;
+    uint32_t events; /* EPOLLIN, EPOLLOUT, EPOLLET, ... */
+    void (*fn)(struct loop_watch *watch, uint32_t ready);
+};
+
+/* A timer. Lives in its owner; place is 0 while it is not armed. */
+struct loop_timer {
+    uint64_t deadline; /* ns of loop_now's clock */
+    uint64_t sequence; /* private: those due together run in the order they were set */
+    size_t place;      /* private: heap index + 1 */
+    void (*fn)(struct loop_timer *timer);
+};
+
+struct loop_work {
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+struct loop {
+    int epoll, wake;
+    bool stopping, running;
+    bool no_pwait2; /* an old kernel: milliseconds will do */
+    pthread_t thread;
+    struct loop_timer **heap;
+    size_t ntimers, heap_room;
+    uint64_t next_sequence;
+    struct loop_work *work; /* deferred by this thread, run after each round */
+    size_t nwork, work_room;
+    pthread_mutex_t lock; /* guards posted */
+    struct loop_work *posted;
+    size_t nposted, posted_room;
+    bool has_posted;
+    /* Called when a round has ended and the loop is about to sleep; may be NULL. True: do not sleep yet. */
+    bool (*idle)(void *ctx);
+    void *idle_ctx;
+    uint32_t spin_us; /* look again for so long before sleeping */
+};
+
+int loop_init(struct loop *loop);
+void loop_fini(struct loop *loop);
+
+/* Runs until loop_stop. The calling thread becomes the loop's. */
+void loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+/* True on the loop's own thread, or before it runs. */
+bool loop_mine(const struct loop *loop);
+
+int loop_add(struct loop *loop, struct loop_watch *watch);
+int loop_change(struct loop *loop, struct loop_watch *watch, uint32_t events);
+void loop_remove(struct loop *loop, struct loop_watch *watch);
+
+uint64_t loop_now(void);
+/* -ENOMEM only when the heap has to grow. Arming an armed timer moves it. */
+int loop_arm(struct loop *loop, struct loop_timer *timer, uint64_t deadline);
+void loop_disarm(struct loop *loop, struct loop_timer *timer);
+
+/* Runs fn(arg) after the present round, on the loop's thread. -ENOSPC beyond 65,536. */
+int loop_defer(struct loop *loop, void (*fn)(void *arg), void *arg);
+/* The same from any thread. */
+int loop_post(struct loop *loop, void (*fn)(void *arg), void *arg);
+
+#endif
