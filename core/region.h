@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * region - one BAR (or the ROM): its memory, its registers, its raw handler, and how an access is cut among them.
+ *
+ * Rules of an access, the same for C and Lua devices:
+ *   up to 8 bytes   a width outside access_sizes, or a misaligned offset, counts as unmapped as a whole;
+ *                   else it is cut at register borders, lowest address first: registers, then RAM or raw handler or
+ *                   "unmapped" between them
+ *   longer          cut into the widest allowed aligned pieces, except over RAM and raw handlers in a region without
+ *                   registers, which get the whole
+ * Runs on the device's thread. Memory that the client maps is a memfd.
+ */
+#ifndef CORE_REGION_H
+#define CORE_REGION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <vfu/plugin.h>
+
+#include "core/regmap.h"
+
+struct region {
+    const char *who;
+    uint32_t index;
+    uint64_t size; /* 0: the region does not exist */
+    uint32_t type, flags, access_sizes, unmapped; /* as struct vfu_bar */
+    struct regmap *map; /* NULL, or it holds registers of this region */
+    uint8_t *memory;    /* VFU_BAR_RAM: the whole size; NULL otherwise */
+    int fd;             /* memfd behind memory, or -1 */
+    struct vfu_area *areas; /* mappable parts; nareas 0 with VFU_BAR_MMAP: all of it */
+    uint32_t nareas;
+    bool readonly; /* ROM: writes are dropped */
+    /* The plugin's raw handler, or NULL. */
+    int32_t (*raw)(void *self, struct vfu_access *access);
+    void *self;
+    /* A window that the host serves itself (MSI-X table and PBA), judged before anything else; or NULL.
+     * True if it took the access. */
+    bool (*window)(void *ctx, uint64_t offset, uint32_t size, uint8_t *bytes, bool write);
+    void *window_ctx;
+    uint64_t window_start, window_end; /* the span in which `window` is asked at all */
+};
+
+/*
+ * Checks the BAR (index, type, size, areas, flags) and makes its memory. 0, -EINVAL, -ENOMEM (logged). Overwrites
+ * *region: raw, self and window are set afterwards. With VFU_BAR_BIG_ENDIAN the map's registers of the BAR become big
+ * endian. The memory behind fd is sealed: a client cannot change its size.
+ */
+int region_init(struct region *region, const char *who, const struct vfu_bar *bar, struct regmap *map);
+/* The expansion ROM: read-only, size rounded up to a power of two of at least 2048, at most 16 MiB; zeros behind the
+ * image. */
+int region_init_rom(struct region *region, const char *who, const uint8_t *image, uint64_t size);
+void region_fini(struct region *region);
+
+/* The caller has checked that offset + size <= region->size and size > 0. 0 or the protocol's -errno. */
+int region_read(struct region *region, uint64_t offset, uint32_t size, uint8_t *bytes);
+int region_write(struct region *region, uint64_t offset, uint32_t size, const uint8_t *bytes);
+
+/* Plain memory from end to end of this span, without register, window or handler: the session may send from it and
+ * receive into it. NULL if not, and where region_read or region_write would not treat it all as memory (widths,
+ * bounds). A read-only region is plain for reads only. */
+uint8_t *region_plain(struct region *region, uint64_t offset, uint64_t size, bool write);
+
+#endif

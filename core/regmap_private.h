@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * regmap_private - what the files of the register map engine share: regcheck (copies and checks a plugin's map),
+ * regbuild (lays it out for speed), regname (names, saving) and regmap (runs it). Nobody else includes it.
+ */
+#ifndef CORE_REGMAP_PRIVATE_H
+#define CORE_REGMAP_PRIVATE_H
+
+#include "core/regmap.h"
+
+#define REGMAP_NAME_MAX 127u          /* of one identifier */
+#define REGMAP_FULL_NAME_MAX 320u     /* "GROUP[4294967295].REG[4294967295]!once" and its NUL */
+#define REGMAP_INSTANCES_MAX 1048576u /* registers, counting array elements and group members */
+#define REGMAP_PAGE_BITS 12
+#define REGMAP_PAGE_SIZE (1u << REGMAP_PAGE_BITS)
+#define REGMAP_NOWHERE UINT32_C(0xffffffff)
+
+/* What a full-width access may do without a look at the register's rule. */
+#define CELL_READ_PLAIN (1u << 0)
+#define CELL_WRITE_PLAIN (1u << 1)
+
+/* One register instance. Cells are sorted by region and offset, so that the next one is the next in memory. */
+struct reg_cell {
+    uint64_t offset; /* in the region */
+    uint64_t value;
+    uint32_t reg;    /* index in regs and rules */
+    uint32_t nr;     /* group index * elements + array index */
+    uint32_t memo;   /* index in memos, or REGMAP_NOWHERE */
+    uint8_t size;
+    uint8_t plain;   /* CELL_*_PLAIN */
+};
+
+/* What few registers need beside their value. */
+struct reg_memo {
+    uint64_t once;  /* wonce: bits that have had their write */
+    uint64_t bytes; /* COMMIT_LAST: what has been collected, and which bits of it are */
+    uint64_t mask;
+};
+
+/* A register's access kinds as masks, computed once. Each bit of `width` is in exactly one kind. */
+struct reg_rule {
+    uint64_t width; /* all its bits */
+    uint64_t reset;
+    uint64_t rw, wo, w1c, w1s, w1t, w0c, rc, rs, wonce, unimp;
+    uint64_t as_is; /* bits that count as they stand where a write leaves their byte out */
+    uint32_t flags; /* VFU_REG_* */
+    uint32_t hook;
+    uint32_t first;    /* its first instance in slots */
+    uint32_t elements; /* of the array, or 1 */
+    uint32_t groups;   /* members of the group, or 1 */
+    uint32_t lock, nlocks; /* range in map->locks */
+    uint8_t size;
+    bool array, group;
+    bool watched;  /* the interrupt's level or mask */
+    bool reported; /* unimplemented, and somebody has been told */
+};
+
+/* Which cell covers each byte of a page: 0 is none, else 1 + its distance from `base`. Tables of pages that look alike
+ * are shared. */
+struct reg_page {
+    const uint16_t *table; /* NULL: nothing here, unless the span is `sparse` */
+    uint32_t base;
+    bool sparse; /* no table was made: search */
+};
+
+struct reg_span {
+    uint32_t first, ncells;     /* the region's cells */
+    uint64_t page0, npages;     /* pages that have an entry; npages 0 with cells: search */
+    struct reg_page *pages;
+};
+
+/* A name for regmap_restore: a group, or a register in its group or outside. */
+struct reg_name {
+    uint32_t group; /* VFU_NONE: outside */
+    uint32_t index;
+    bool is_group;
+    const char *name;
+};
+
+struct reg_chunk {
+    struct reg_chunk *next;
+};
+
+struct regmap {
+    const char *who;
+    struct vfu_reg *regs;
+    struct reg_rule *rules;
+    struct vfu_group *groups;
+    struct vfu_lock *locks; /* sorted by register */
+    uint32_t nregs, ngroups, nlocks;
+    struct reg_cell *cells;
+    uint32_t *slots; /* cells in the order they are declared: register, group index, index */
+    uint32_t ncells;
+    struct reg_memo *memos;
+    uint32_t nmemos;
+    struct reg_name *names; /* sorted; nregs + ngroups */
+    struct reg_span spans[REGMAP_REGIONS];
+    struct vfu_regmap_ops ops;
+    void *self;
+    uint32_t resets; /* so that a hook's caller sees that there was one */
+    struct reg_cell *level, *mask;
+    uint64_t bits; /* level & mask as last reported */
+    void (*changed)(void *ctx, uint64_t bits);
+    void *changed_ctx;
+    struct reg_chunk *chunks; /* all memory of the map */
+};
+
+/* The cell of a register instance, or NULL if the indexes do not fit. */
+struct reg_cell *regmap_instance(const struct regmap *map, uint32_t reg, uint32_t index, uint32_t group_index);
+
+/* Zeroed memory of the map's own, freed with it. NULL (logged) if there is none. */
+void *regcheck_alloc(struct regmap *map, uint64_t n, uint64_t size);
+
+/* Copies the plugin's description into the map and checks all of it but overlaps. */
+int regcheck_copy(struct regmap *map, const struct vfu_regmap *desc, const uint64_t region_size[REGMAP_REGIONS]);
+
+/* A register's masks, cells, page tables and names; finds overlaps and names used twice. */
+int regbuild_all(struct regmap *map);
+/* Which accesses of a register are plain, again after its flags have changed. */
+void regbuild_plain(struct regmap *map, struct reg_cell *cell);
+int regbuild_name_compare(const void *a, const void *b);
+
+/* "BAR 2" or "config space". */
+const char *regcheck_region(uint32_t region, char text[16]);
+
+#endif

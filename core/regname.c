@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * regname - what the registers of a map are called, and the walk over all of them that saves and restores by name. Runs
+ * on the device's thread; before it starts, on main's.
+ */
+#include "core/regmap_private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void regmap_name(const struct regmap *map, const struct reg_cell *cell, char *text, size_t len)
+{
+    const struct reg_rule *rule = &map->rules[cell->reg];
+    const struct vfu_reg *reg = &map->regs[cell->reg];
+    char element[16] = "";
+
+    if (rule->array)
+        snprintf(element, sizeof element, "[%u]", cell->nr % rule->elements);
+    if (rule->group)
+        snprintf(text, len, "%s[%u].%s%s", map->groups[reg->group].name, cell->nr / rule->elements, reg->name, element);
+    else
+        snprintf(text, len, "%s%s", reg->name, element);
+}
+
+const struct vfu_reg *regmap_regs(const struct regmap *map, uint32_t *n)
+{
+    *n = map->nregs;
+    return map->regs;
+}
+
+const struct vfu_group *regmap_groups(const struct regmap *map, uint32_t *n)
+{
+    *n = map->ngroups;
+    return map->groups;
+}
+
+static int each_memo(const struct reg_memo *memo, char *name, uint32_t size,
+                     int (*fn)(void *ctx, const char *name, uint32_t size, uint64_t value), void *ctx)
+{
+    char *end = name + strlen(name);
+    int result = 0;
+
+    if (memo->once) {
+        strcpy(end, "!once");
+        result = fn(ctx, name, size, memo->once);
+    }
+    if (!result && memo->mask) {
+        strcpy(end, "!bytes");
+        result = fn(ctx, name, size, memo->bytes);
+        strcpy(end, "!mask");
+        if (!result)
+            result = fn(ctx, name, size, memo->mask);
+    }
+    return result;
+}
+
+int regmap_each(const struct regmap *map, int (*fn)(void *ctx, const char *name, uint32_t size, uint64_t value),
+                void *ctx)
+{
+    int result = 0;
+
+    for (uint32_t i = 0; i < map->ncells && !result; i++) {
+        const struct reg_cell *cell = &map->cells[map->slots[i]];
+        char name[REGMAP_FULL_NAME_MAX];
+
+        regmap_name(map, cell, name, sizeof name);
+        result = fn(ctx, name, cell->size, cell->value);
+        if (!result && cell->memo != REGMAP_NOWHERE)
+            result = each_memo(&map->memos[cell->memo], name, cell->size, fn, ctx);
+    }
+    return result;
+}
+
+/* "NAME" or "NAME[5]" up to one of ".!" or the end. False if it is neither. */
+static bool parse_part(const char **text, char name[REGMAP_NAME_MAX + 1], uint32_t *index)
+{
+    size_t n = strcspn(*text, "[.!");
+    uint64_t number = 0;
+
+    if (!n || n > REGMAP_NAME_MAX)
+        return false;
+    memcpy(name, *text, n);
+    name[n] = 0;
+    *text += n;
+    *index = VFU_NONE;
+    if (**text != '[')
+        return true;
+    for (n = 1; (*text)[n] >= '0' && (*text)[n] <= '9' && n <= 8; n++)
+        number = number * 10 + (uint64_t)((*text)[n] - '0');
+    if (n == 1 || (*text)[n] != ']')
+        return false;
+    *index = (uint32_t)number;
+    *text += n + 1;
+    return **text == 0 || strchr(".!", **text);
+}
+
+static const struct reg_name *lookup(const struct regmap *map, uint32_t group, const char *name)
+{
+    struct reg_name key = { .group = group, .name = name };
+
+    if (!map->names)
+        return NULL;
+    return bsearch(&key, map->names, (size_t)map->nregs + map->ngroups, sizeof key, regbuild_name_compare);
+}
+
+/* The cell of a full name; *rest is what is behind it, from the '!' on. NULL if there is none. */
+static struct reg_cell *cell_by_name(const struct regmap *map, const char *text, const char **rest)
+{
+    char part[REGMAP_NAME_MAX + 1];
+    const struct reg_name *name;
+    uint32_t index, group_index = VFU_NONE;
+
+    if (!parse_part(&text, part, &index))
+        return NULL;
+    name = lookup(map, VFU_NONE, part);
+    if (name && name->is_group) {
+        uint32_t group = name->index;
+
+        group_index = index;
+        if (*text++ != '.' || !parse_part(&text, part, &index))
+            return NULL;
+        name = lookup(map, group, part);
+    }
+    if (!name || *text == '.')
+        return NULL;
+    *rest = text;
+    return regmap_instance(map, name->index, index, group_index);
+}
+
+int regmap_restore(struct regmap *map, const char *text, uint64_t value)
+{
+    const char *rest;
+    struct reg_cell *cell = cell_by_name(map, text, &rest);
+    struct reg_memo *memo = cell && cell->memo != REGMAP_NOWHERE ? &map->memos[cell->memo] : NULL;
+    const struct reg_rule *rule;
+
+    if (!cell)
+        return -ENOENT;
+    rule = &map->rules[cell->reg];
+    value &= rule->width;
+    if (!*rest) {
+        cell->value = value;
+        if (memo)
+            *memo = (struct reg_memo){ 0 };
+        return 0;
+    }
+    if (memo && rule->wonce && strcmp(rest, "!once") == 0)
+        memo->once = value & rule->wonce;
+    else if (memo && (rule->flags & VFU_REG_COMMIT_LAST) && strcmp(rest, "!bytes") == 0)
+        memo->bytes = value;
+    else if (memo && (rule->flags & VFU_REG_COMMIT_LAST) && strcmp(rest, "!mask") == 0)
+        memo->mask = value;
+    else
+        return -ENOENT;
+    return 0;
+}
