@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * device - one PCI function and the plugin behind it. Made and unmade on main's thread; otherwise on the device's own.
+ */
+#include "core/device.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what the parts tell each other */
+
+static void level_changed(void *ctx, uint64_t bits)
+{
+    irq_level(((struct device *)ctx)->irq, bits);
+}
+
+static void fire_event(void *ctx, uint32_t event, uint64_t arg)
+{
+    struct device *dev = ctx;
+
+    dev->plugin->table.event(dev->self, event, arg);
+}
+
+static void quiesce(struct device *dev)
+{
+    if (dev->created && VFU_HAS(&dev->plugin->table, quiesce))
+        dev->plugin->table.quiesce(dev->self);
+}
+
+/* Order: open DMA ends, timers go, interrupts are lowered, registers set; then the plugin's own. */
+static int reset(struct device *dev, uint32_t kind)
+{
+    const struct vfu_plugin *table = &dev->plugin->table;
+
+    if (dev->resetting)
+        return -EBUSY;
+    dev->resetting = true;
+    transfer_cancel(&dev->transfer, -ECANCELED);
+    quiesce(dev);
+    timers_clear(&dev->timers);
+    irq_reset(dev->irq);
+    pci_config_reset(&dev->config);
+    dev->power = 0;
+    regmap_reset(dev->map, kind);
+    if (dev->description.caps & VFU_CAP_RESET)
+        table->reset(dev->self, kind);
+    if (VFU_HAS(table, resume))
+        table->resume(dev->self);
+    dev->resetting = false;
+    return 0;
+}
+
+static void config_command(void *ctx, uint16_t command)
+{
+    irq_config_intx(((struct device *)ctx)->irq, (command & 0x400) != 0);
+}
+
+static void config_msi(void *ctx, bool enabled, uint32_t mask_bits)
+{
+    (void)enabled; /* armed by SET_IRQS, not by this bit */
+    irq_config_msi(((struct device *)ctx)->irq, mask_bits);
+}
+
+static void config_msix(void *ctx, bool enabled, bool function_mask)
+{
+    (void)enabled;
+    irq_config_msix(((struct device *)ctx)->irq, function_mask);
+}
+
+static void config_power(void *ctx, uint32_t state)
+{
+    struct device *dev = ctx;
+    bool woken = dev->power == 3 && state == 0;
+
+    dev->power = state;
+    if (woken && !dev->config.no_soft_reset && !dev->resetting)
+        reset(dev, VFU_RESET_BUS);
+    if (VFU_HAS(&dev->plugin->table, power))
+        dev->plugin->table.power(dev->self, state);
+}
+
+static void config_flr(void *ctx)
+{
+    reset(ctx, VFU_RESET_FLR);
+}
+
+static uint32_t config_msi_pending(void *ctx)
+{
+    return irq_msi_pending(((struct device *)ctx)->irq);
+}
+
+static bool config_intx_status(void *ctx)
+{
+    return irq_asserted(((struct device *)ctx)->irq);
+}
+
+static const struct pci_config_events config_events = {
+    .command = config_command,
+    .msi = config_msi,
+    .msix = config_msix,
+    .power = config_power,
+    .flr = config_flr,
+    .msi_pending = config_msi_pending,
+    .intx_status = config_intx_status,
+};
+
+/* The MSI-X table and PBA as parts of a BAR. */
+static bool msix_window(void *ctx, uint64_t offset, uint32_t size, uint8_t *bytes, bool write)
+{
+    struct device *dev = ctx;
+    const struct vfu_desc *desc = &dev->description.desc;
+    uint64_t table = desc->msix_table, pba = desc->msix_pba;
+
+    if (offset >= table && offset + size <= table + irq_table_size(dev->irq)) {
+        if (write)
+            irq_table_write(dev->irq, (uint32_t)(offset - table), size, bytes);
+        else
+            irq_table_read(dev->irq, (uint32_t)(offset - table), size, bytes);
+        return true;
+    }
+    if (offset >= pba && offset + size <= pba + irq_pba_size(dev->irq)) {
+        if (!write)
+            irq_pba_read(dev->irq, (uint32_t)(offset - pba), size, bytes);
+        return true;
+    }
+    return false;
+}
+
+/* ---- making */
+
+static void watch_msix(struct device *dev)
+{
+    const struct vfu_desc *desc = &dev->description.desc;
+    struct region *region;
+    uint64_t table_end, pba_end;
+
+    if (!desc->msix_vectors)
+        return;
+    region = &dev->regions[desc->msix_bar];
+    table_end = (uint64_t)desc->msix_table + irq_table_size(dev->irq);
+    pba_end = (uint64_t)desc->msix_pba + irq_pba_size(dev->irq);
+    region->window = msix_window;
+    region->window_ctx = dev;
+    region->window_start = desc->msix_table < desc->msix_pba ? desc->msix_table : desc->msix_pba;
+    region->window_end = table_end > pba_end ? table_end : pba_end;
+}
+
+static int make_regions(struct device *dev)
+{
+    const struct description *d = &dev->description;
+    int error = 0;
+
+    for (uint32_t i = 0; i < d->nbars && !error; i++) {
+        struct region *region = &dev->regions[d->bars[i].index];
+
+        error = region_init(region, dev->name, &d->bars[i], dev->map);
+        if (!error && (d->bars[i].flags & VFU_BAR_RAW)) {
+            if (!VFU_HAS(&dev->plugin->table, access)) {
+                log_error(dev->name, "BAR %u has VFU_BAR_RAW, but the plugin has no access callback", d->bars[i].index);
+                return -ENOEXEC;
+            }
+            region->raw = dev->plugin->table.access;
+        }
+    }
+    if (!error && d->desc.rom_size)
+        error = region_init_rom(&dev->regions[VFU_REGION_ROM], dev->name, d->desc.rom, d->desc.rom_size);
+    return error;
+}
+
+static int make_parts(struct device *dev, const struct device_options *options)
+{
+    const struct description *d = &dev->description;
+    const struct vfu_desc *desc = &d->desc;
+    int error = regmap_new(&dev->map, dev->name, desc->regmap, d->region_size);
+
+    if (!error)
+        error = make_regions(dev);
+    if (!error)
+        error = irq_new(&dev->irq, dev->name, (d->caps & VFU_CAP_INTX) != 0, desc->msi_vectors, desc->msix_vectors);
+    if (!error) {
+        struct vfu_desc allowed = *desc;
+
+        allowed.caps = d->caps;
+        error = pci_config_init(&dev->config, dev->name, &allowed, d->bars, d->nbars,
+                                d->region_size[VFU_REGION_ROM], dev->map);
+    }
+    if (!error)
+        error = dma_new(&dev->dma, dev->name, options->max_dma_maps);
+    if (error)
+        return error;
+    watch_msix(dev);
+    pci_config_listen(&dev->config, &config_events, dev);
+    timers_init(&dev->timers, &dev->loop, fire_event, dev);
+    return regmap_watch_level(dev->map, desc->irq_level ? desc->irq_level - 1 : VFU_NONE,
+                              desc->irq_mask ? desc->irq_mask - 1 : VFU_NONE, level_changed, dev);
+}
+
+static int make_plugin(struct device *dev, const struct vfu_params *params)
+{
+    const struct vfu_plugin *table = &dev->plugin->table;
+    const struct vfu_regmap_ops *ops = NULL;
+    int error;
+
+    error = table->create(&dev->host.table, params, &dev->self);
+    if (error) {
+        log_error(dev->name, "the plugin could not create the device: %s", strerror(-error));
+        return error;
+    }
+    dev->created = true;
+    if (VFU_HAS(table, extension))
+        ops = table->extension(VFU_EXT_REGMAP);
+    error = regmap_bind(dev->map, ops, dev->self);
+    for (uint32_t i = 0; i <= VFU_REGION_ROM; i++)
+        dev->regions[i].self = dev->self;
+    transfer_init(&dev->transfer, dev->name, &dev->loop, dev->dma, dev->self);
+    return error;
+}
+
+static int take_name(struct device *dev, const char *name)
+{
+    char *copy = strdup(name);
+
+    if (!copy)
+        return -ENOMEM;
+    free(dev->name);
+    dev->name = copy;
+    return 0;
+}
+
+static int load(struct device *dev, const struct device_options *options)
+{
+    struct vfu_params params = { .struct_size = sizeof params, .nitems = options->nitems };
+    uint64_t allowed = PLUGIN_HOST_CAPS & ~options->deny;
+    const struct vfu_plugin *table;
+    int error = plugin_load(&dev->plugin, options->spec, allowed);
+
+    if (error)
+        return error == -EINVAL ? -ENOEXEC : error;
+    table = &dev->plugin->table;
+    params.source = dev->plugin->source;
+    params.items = (const char *const *)options->items;
+    error = take_name(dev, table->name);
+    if (error)
+        return error;
+    host_init(&dev->host, dev, allowed);
+    params_init(&dev->params, dev->name, options->items, options->nitems);
+    if (table->params)
+        error = params_declare(&dev->params, table->params, table->nparams, table->param_size);
+    if (error)
+        return error;
+    error = describe(&dev->description, dev->name, dev->plugin, &dev->host.table, &params, allowed);
+    dev->self = dev->description.desc.self;
+    if (!error && !dev->params.declared)
+        error = params_declare(&dev->params, NULL, 0, 0);
+    if (error)
+        return error;
+    if (dev->description.desc.name)
+        error = take_name(dev, dev->description.desc.name);
+    if (dev->description.desc.doc)
+        dev->doc = strdup(dev->description.desc.doc);
+    dev->params.who = dev->name;
+    dev->host.granted = dev->description.caps;
+    if (!error)
+        error = make_parts(dev, options);
+    if (!error)
+        error = make_plugin(dev, &params);
+    /* A parameter that does not fit was explained by describe; whatever else went wrong is the plugin's doing. */
+    return error == -EINVAL ? -ENOEXEC : error;
+}
+
+int device_new(struct device **out, const struct device_options *options)
+{
+    struct device *dev = calloc(1, sizeof *dev);
+    int error;
+
+    if (!dev)
+        return -ENOMEM;
+    for (uint32_t i = 0; i <= VFU_REGION_ROM; i++)
+        dev->regions[i].fd = -1;
+    dev->limits = options->limits;
+    dev->limits.struct_size = sizeof dev->limits;
+    error = loop_init(&dev->loop);
+    if (!error)
+        error = take_name(dev, "device");
+    dev->loop.spin_us = options->spin_us;
+    dev->max_dma_maps = options->max_dma_maps;
+    if (!error)
+        error = load(dev, options);
+    if (error) {
+        device_free(dev);
+        return error;
+    }
+    /* Registers have their reset values since they were made; what create set in them stays. */
+    if (dev->description.caps & VFU_CAP_RESET)
+        dev->plugin->table.reset(dev->self, VFU_RESET_POWER);
+    *out = dev;
+    return 0;
+}
+
+void device_free(struct device *dev)
+{
+    if (!dev)
+        return;
+    if (dev->attached)
+        device_detach(dev);
+    if (dev->created)
+        quiesce(dev);
+    if (dev->plugin && dev->self && VFU_HAS(&dev->plugin->table, destroy))
+        dev->plugin->table.destroy(dev->self);
+    if (dev->timers.loop)
+        timers_fini(&dev->timers);
+    host_fini(&dev->host);
+    for (uint32_t i = 0; i <= VFU_REGION_ROM; i++)
+        region_fini(&dev->regions[i]);
+    pci_config_fini(&dev->config);
+    irq_free(dev->irq);
+    dma_free(dev->dma);
+    regmap_free(dev->map);
+    params_fini(&dev->params);
+    loop_fini(&dev->loop);
+    plugin_unload(dev->plugin);
+    free(dev->name);
+    free(dev->doc);
+    free(dev);
+}
+
+/* ---- accesses */
+
+struct region *device_region(struct device *dev, uint32_t index)
+{
+    if (index > VFU_REGION_ROM || dev->regions[index].size == 0)
+        return NULL;
+    return &dev->regions[index];
+}
+
+uint64_t device_region_size(const struct device *dev, uint32_t index)
+{
+    if (index <= VFU_REGION_ROM)
+        return dev->regions[index].size;
+    return index == VFU_REGION_CONFIG ? dev->config.size : 0;
+}
+
+int device_read(struct device *dev, uint32_t index, uint64_t offset, uint32_t size, uint8_t *bytes)
+{
+    uint64_t limit = device_region_size(dev, index);
+
+    if (offset > limit || size > limit - offset || size == 0)
+        return -EINVAL;
+    if (index == VFU_REGION_CONFIG) {
+        pci_config_read(&dev->config, (uint32_t)offset, size, bytes);
+        return 0;
+    }
+    return region_read(&dev->regions[index], offset, size, bytes);
+}
+
+int device_write(struct device *dev, uint32_t index, uint64_t offset, uint32_t size, const uint8_t *bytes)
+{
+    uint64_t limit = device_region_size(dev, index);
+
+    if (offset > limit || size > limit - offset || size == 0)
+        return -EINVAL;
+    if (index == VFU_REGION_CONFIG) {
+        pci_config_write(&dev->config, (uint32_t)offset, size, bytes);
+        return 0;
+    }
+    return region_write(&dev->regions[index], offset, size, bytes);
+}
+
+/* ---- reset, attach, detach */
+
+int device_reset(struct device *dev, uint32_t kind)
+{
+    if (kind == VFU_RESET_BUS && !(dev->description.caps & VFU_CAP_RESET))
+        return -ENOTSUP;
+    return reset(dev, kind);
+}
+
+int device_attach(struct device *dev, const struct vfu_client *client, struct transport *out, void (*kick)(void *ctx),
+                  void *ctx)
+{
+    uint64_t needs = (dev->plugin->table.needs | dev->description.desc.needs) &
+                     (VFU_CAP_CLIENT_FDS | VFU_CAP_CLIENT_TWIN_SOCKET | VFU_CAP_CLIENT_WRITE_MULTI);
+    char names[128];
+
+    if (needs & ~client->caps) {
+        plugin_cap_names(needs & ~client->caps, names, sizeof names);
+        log_error(dev->name, "VERSION: the client does not offer %s, which this device needs (ENOTSUP)", names);
+        return -ENOTSUP;
+    }
+    dev->client = *client;
+    dev->client.struct_size = sizeof dev->client;
+    dev->attached = true;
+    transfer_attach(&dev->transfer, out, client->max_data_xfer_size, kick, ctx);
+    if (VFU_HAS(&dev->plugin->table, attach))
+        dev->plugin->table.attach(dev->self, &dev->client);
+    return 0;
+}
+
+void device_detach(struct device *dev)
+{
+    if (!dev->attached)
+        return;
+    dev->attached = false;
+    memset(&dev->client, 0, sizeof dev->client);
+    transfer_detach(&dev->transfer, -ECANCELED);
+    dma_unmap_all(dev->dma);
+    irq_detach(dev->irq);
+    if (VFU_HAS(&dev->plugin->table, detach))
+        dev->plugin->table.detach(dev->self);
+}

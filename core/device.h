@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * device - one PCI function: its regions, config space, interrupts, timers, DMA, reset, and the plugin behind them.
+ *
+ * Made and unmade on main's thread while its loop does not run; everything else happens on the device's own thread.
+ */
+#ifndef CORE_DEVICE_H
+#define CORE_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <vfu/plugin.h>
+
+#include "core/describe.h"
+#include "core/dma.h"
+#include "core/host.h"
+#include "core/irq.h"
+#include "core/log.h"
+#include "core/loop.h"
+#include "core/params.h"
+#include "core/pci_config.h"
+#include "core/plugin.h"
+#include "core/region.h"
+#include "core/regmap.h"
+#include "core/timers.h"
+#include "core/transfer.h"
+
+#define DEVICE_REGIONS 9u /* VFIO_PCI_NUM_REGIONS */
+
+struct device_options {
+    const char *spec; /* --plugin */
+    char **items;     /* its KEY=VALUEs */
+    uint32_t nitems;
+    uint64_t deny; /* VFU_CAP_* that the operator does not allow */
+    struct vfu_limits limits;
+    uint32_t spin_us;
+    uint32_t max_dma_maps;
+};
+
+struct device {
+    char *name, *doc; /* doc: NULL if it has none */
+    struct plugin *plugin;
+    void *self;
+    bool created;
+    struct host host;
+    struct params params;
+    struct description description;
+    struct vfu_limits limits;
+    struct regmap *map;
+    struct region regions[VFU_REGION_ROM + 1];
+    struct pci_config config;
+    struct irq *irq;
+    struct dma *dma;
+    struct loop loop;
+    struct timers timers;
+    struct transfer transfer;
+    struct vfu_client client; /* zero while none is attached */
+    uint32_t max_dma_maps;
+    bool attached;
+    bool resetting;
+    uint32_t power;
+    struct log_limit limit; /* of guest errors */
+    uint64_t guest_errors;
+};
+
+/* 0; -EINVAL: a parameter does not fit (explained); another -errno: the plugin could not be loaded (explained). */
+int device_new(struct device **out, const struct device_options *options);
+void device_free(struct device *dev);
+
+/* NULL if the device has no such region; config space is not a struct region. */
+struct region *device_region(struct device *dev, uint32_t index);
+uint64_t device_region_size(const struct device *dev, uint32_t index);
+
+/* Software's access. 0; -EINVAL out of bounds or no such region; or the model's error. */
+int device_read(struct device *dev, uint32_t index, uint64_t offset, uint32_t size, uint8_t *bytes);
+int device_write(struct device *dev, uint32_t index, uint64_t offset, uint32_t size, const uint8_t *bytes);
+
+/* VFU_RESET_*. -ENOTSUP for a bus reset of a device that declares no VFU_CAP_RESET. */
+int device_reset(struct device *dev, uint32_t kind);
+
+/* A client has negotiated: message DMA goes to `out`. -ENOTSUP if it lacks what the plugin needs of it (logged). */
+int device_attach(struct device *dev, const struct vfu_client *client, struct transport *out, void (*kick)(void *ctx),
+                  void *ctx);
+/* It is gone: its memory, eventfds and DMA in flight go with it, the device's state stays. */
+void device_detach(struct device *dev);
+
+#endif

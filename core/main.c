@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * main - starts the devices of the command line, accepts their clients, waits for signals, stops everything.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/device.h"
+#include "core/dump.h"
+#include "core/fault.h"
+#include "core/options.h"
+#include "core/server.h"
+#include "core/socketpath.h"
+
+#define EXIT_FAILED 1
+#define EXIT_USAGE 2
+#define EXIT_PLUGIN 3
+#define LISTEN_FDS_START 3
+
+struct host_process {
+    struct options options;
+    struct loop loop;
+    struct server *servers;
+    uint32_t nservers;
+    struct loop_watch signals;
+    sigset_t caught;
+    pid_t child; /* --run */
+    int status;
+    int next_fd, last_fd; /* of socket activation */
+};
+
+static struct host_process process = { .signals.fd = -1 };
+
+/* ---- devices */
+
+static int load_devices(void)
+{
+    const struct options *options = &process.options;
+
+    process.servers = calloc(options->ndevices, sizeof *process.servers);
+    if (!process.servers)
+        return EXIT_FAILED;
+    for (uint32_t i = 0; i < options->ndevices; i++) {
+        const struct option_device *from = &options->devices[i];
+        struct device_options to = {
+            .spec = from->spec,
+            .items = from->items,
+            .nitems = from->nitems,
+            .deny = options->deny,
+            .limits = options->limits,
+            .spin_us = options->spin_us,
+            .max_dma_maps = 65535,
+        };
+        int error = device_new(&process.servers[i].dev, &to);
+
+        process.servers[i].fd = -1;
+        if (error)
+            return error == -EINVAL ? EXIT_USAGE : error == -ENOMEM ? EXIT_FAILED : EXIT_PLUGIN;
+        process.nservers++;
+    }
+    return 0;
+}
+
+static void unload_devices(void)
+{
+    for (uint32_t i = process.nservers; i > 0; i--) {
+        device_free(process.servers[i - 1].dev);
+        free(process.servers[i - 1].path);
+    }
+    free(process.servers);
+}
+
+static int report(void)
+{
+    const struct options *options = &process.options;
+
+    for (uint32_t i = 0; i < process.nservers; i++) {
+        struct device *dev = process.servers[i].dev;
+        int error = 0;
+
+        if (options->mode == MODE_DUMP_PLUGIN)
+            error = dump_plugin(stdout, dev);
+        else if (options->mode == MODE_DUMP)
+            error = dump_registers(stdout, dev, options->dump);
+        else
+            dump_summary(stdout, dev);
+        if (error) {
+            log_error(dev->name, "cannot print: %s", strerror(-error));
+            return EXIT_FAILED;
+        }
+    }
+    return fflush(stdout) ? EXIT_FAILED : 0;
+}
+
+/* ---- sockets */
+
+/* Sockets of socket activation (sd_listen_fds(3)): LISTEN_FDS of them from 3 up, if LISTEN_PID is ours. */
+static void find_activation(void)
+{
+    const char *count = getenv("LISTEN_FDS"), *pid = getenv("LISTEN_PID");
+
+    process.next_fd = process.last_fd = LISTEN_FDS_START;
+    if (count && pid && atol(pid) == (long)getpid() && atoi(count) > 0 && atoi(count) < 1024)
+        process.last_fd += atoi(count);
+    unsetenv("LISTEN_FDS");
+    unsetenv("LISTEN_PID");
+    unsetenv("LISTEN_FDNAMES");
+    for (int fd = process.next_fd; fd < process.last_fd; fd++)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+static int open_socket(struct server *server, const struct option_device *option)
+{
+    char path[SOCKETPATH_MAX];
+    int error;
+
+    if (option->fd >= 0) {
+        fcntl(option->fd, F_SETFD, FD_CLOEXEC);
+        return option->fd;
+    }
+    if (!option->socket_path && process.next_fd < process.last_fd)
+        return process.next_fd++;
+    if (!option->socket_path) {
+        error = socketpath_default(path, server->dev->name);
+        if (error)
+            return error;
+    }
+    server->path = strdup(option->socket_path ? option->socket_path : path);
+    if (!server->path)
+        return -ENOMEM;
+    error = server_listen(server->path);
+    if (error < 0) {
+        free(server->path);
+        server->path = NULL; /* not ours to remove */
+    }
+    return error;
+}
+
+static void stop_process(int status)
+{
+    process.status = status;
+    loop_stop(&process.loop);
+}
+
+static void client_gone(struct server *server)
+{
+    (void)server;
+    if (process.options.once)
+        stop_process(0);
+    else if (server->fd < 0)
+        stop_process(0); /* it was handed one connection, and that has ended */
+}
+
+static int start_servers(void)
+{
+    for (uint32_t i = 0; i < process.nservers; i++) {
+        struct server *server = &process.servers[i];
+        int fd = open_socket(server, &process.options.devices[i]);
+
+        if (fd < 0)
+            return EXIT_FAILED;
+        server->client_gone = client_gone;
+        if (server_start(server, &process.loop, fd))
+            return EXIT_FAILED;
+    }
+    return 0;
+}
+
+static bool stop_servers(void)
+{
+    bool all = true;
+
+    for (uint32_t i = 0; i < process.nservers; i++)
+        all &= server_stop(&process.servers[i]);
+    return all;
+}
+
+static void announce(void)
+{
+    const char **sockets = calloc(process.nservers, sizeof *sockets);
+    uint32_t n = 0;
+
+    if (!sockets)
+        return;
+    for (uint32_t i = 0; i < process.nservers; i++) {
+        dump_summary(stdout, process.servers[i].dev);
+        if (process.servers[i].path) {
+            printf("  socket      %s\n", process.servers[i].path);
+            sockets[n++] = process.servers[i].path;
+        }
+    }
+    if (n)
+        dump_qemu(stdout, sockets, n);
+    free(sockets);
+    fflush(stdout);
+}
+
+/* ---- signals and --run */
+
+static void child_changed(void)
+{
+    int status;
+
+    if (process.child <= 0 || waitpid(process.child, &status, WNOHANG) != process.child)
+        return;
+    process.child = 0;
+    stop_process(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
+static void signal_ready(struct loop_watch *watch, uint32_t ready)
+{
+    struct signalfd_siginfo info;
+
+    (void)ready;
+    while (read(watch->fd, &info, sizeof info) == sizeof info) {
+        if (info.ssi_signo == SIGCHLD) {
+            child_changed();
+            continue;
+        }
+        if (process.child > 0)
+            kill(process.child, SIGTERM);
+        stop_process(0);
+    }
+}
+
+static int catch_signals(void)
+{
+    sigemptyset(&process.caught);
+    sigaddset(&process.caught, SIGTERM);
+    sigaddset(&process.caught, SIGINT);
+    sigaddset(&process.caught, SIGCHLD);
+    signal(SIGPIPE, SIG_IGN);
+    if (pthread_sigmask(SIG_BLOCK, &process.caught, NULL))
+        return -EINVAL;
+    process.signals = (struct loop_watch){
+        .fd = signalfd(-1, &process.caught, SFD_CLOEXEC | SFD_NONBLOCK),
+        .events = EPOLLIN,
+        .fn = signal_ready,
+    };
+    if (process.signals.fd < 0)
+        return -errno;
+    return loop_add(&process.loop, &process.signals);
+}
+
+static int run_command_line(const char *command)
+{
+    if (process.servers[0].path)
+        setenv("VFU_SOCKET", process.servers[0].path, 1);
+    process.child = fork();
+    if (process.child < 0) {
+        log_error(NULL, "--run: cannot start a process: %s", strerror(errno));
+        return EXIT_FAILED;
+    }
+    if (process.child == 0) {
+        sigprocmask(SIG_UNBLOCK, &process.caught, NULL);
+        signal(SIGPIPE, SIG_DFL);
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    return 0;
+}
+
+/* Many devices, many clients with many descriptors each. */
+static void raise_limits(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int serve(void)
+{
+    int status;
+
+    find_activation();
+    status = start_servers();
+    if (!status) {
+        if (process.options.run)
+            status = run_command_line(process.options.run);
+        else
+            announce();
+    }
+    if (!status) {
+        loop_run(&process.loop);
+        status = process.status;
+    }
+    if (!stop_servers())
+        _exit(EXIT_FAILED); /* a thread is stuck in a plugin: nothing can be taken down under it */
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    int status = options_parse(&process.options, argc, argv);
+
+    if (status >= 0) {
+        options_free(&process.options);
+        return status;
+    }
+    raise_limits();
+    if (fault_init() || loop_init(&process.loop) || catch_signals()) {
+        log_error(NULL, "cannot start: %s", strerror(errno));
+        return EXIT_FAILED;
+    }
+    status = load_devices();
+    if (!status)
+        status = process.options.mode == MODE_SERVE ? serve() : report();
+    unload_devices();
+    if (process.signals.fd >= 0)
+        close(process.signals.fd);
+    loop_fini(&process.loop);
+    options_free(&process.options);
+    return status;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * options - the command line of vfu-host. Main's thread.
+ */
+#ifndef CORE_OPTIONS_H
+#define CORE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <vfu/plugin.h>
+
+struct option_device {
+    const char *spec;
+    char **items; /* KEY=VALUE */
+    uint32_t nitems;
+    const char *socket_path;
+    int fd; /* -1: none */
+};
+
+enum option_mode { MODE_SERVE, MODE_CHECK, MODE_DUMP_PLUGIN, MODE_DUMP };
+
+struct options {
+    enum option_mode mode;
+    const char *dump; /* json, header, markdown, svd */
+    struct option_device *devices;
+    uint32_t ndevices;
+    const char *run;
+    bool once;
+    uint64_t deny;
+    uint32_t spin_us;
+    struct vfu_limits limits;
+};
+
+/* -1: go on; else the exit status (0 after --help, 2 after a mistake, which has been explained). */
+int options_parse(struct options *options, int argc, char **argv);
+void options_free(struct options *options);
+
+#endif

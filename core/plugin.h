@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * plugin - finding and loading a device model, and the checks of its table. Main's thread.
+ */
+#ifndef CORE_PLUGIN_H
+#define CORE_PLUGIN_H
+
+#include <stdint.h>
+
+#include <vfu/plugin.h>
+
+/* What this host can do for a plugin. */
+#define PLUGIN_HOST_CAPS                                                                                               \
+    (VFU_CAP_DMA | VFU_CAP_DMA_MAP | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_MSIX | VFU_CAP_RESET | VFU_CAP_MMAP |        \
+     VFU_CAP_TIMERS | VFU_CAP_FD_WATCH)
+
+struct plugin {
+    void *handle;
+    struct vfu_plugin table; /* members that the plugin does not have are zero */
+    char *path;              /* the file loaded */
+    char *source;            /* the script that a binding runs, or NULL */
+};
+
+/*
+ * spec: a script (.lua), a file (with a '/' or ending in .so), or the name of an installed plugin. `host_caps` is what
+ * the host offers and the operator allows; a plugin that needs more is refused. 0; -ENOENT, -ENOEXEC, -ENOTSUP, with
+ * the reason in the log.
+ */
+int plugin_load(struct plugin **out, const char *spec, uint64_t host_caps);
+void plugin_unload(struct plugin *plugin);
+
+/* Names of capability flags, "dma,dma_map", for people. */
+void plugin_cap_names(uint64_t caps, char *text, size_t room);
+/* The flag of a name, 0 if there is none. */
+uint64_t plugin_cap_of(const char *name, size_t len);
+/* needs that are not met: logged, -ENOTSUP. `sdk` is what the plugin was built with. */
+int plugin_check_needs(const char *who, const char *sdk, uint64_t needs, uint64_t host_caps);
+
+#endif

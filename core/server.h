@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server - one device's socket and thread: main accepts and hands the connection over, the device's thread serves one
+ * client at a time and refuses a second one with EBUSY.
+ */
+#ifndef CORE_SERVER_H
+#define CORE_SERVER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "core/device.h"
+#include "core/loop.h"
+#include "core/session.h"
+
+struct server {
+    struct device *dev;
+    struct loop *main_loop;
+    int fd;     /* listening; -1 if it serves one connected socket only */
+    char *path; /* to be removed at the end; NULL: not ours */
+    struct loop_watch watch; /* on main's loop */
+    pthread_t thread;
+    bool started;
+    int spare; /* given up for a moment when the process has no descriptor left */
+    /* On the device's thread: */
+    struct session *session;
+    uint32_t refusals;
+    void (*client_gone)(struct server *server); /* on main's thread; may be NULL */
+};
+
+/* A listening socket at path: a stale one is replaced, -EADDRINUSE if somebody answers there. The fd or -errno, logged. */
+int server_listen(const char *path);
+
+/* Takes over fd, listening or connected. `server` is zeroed but for dev, path and client_gone. */
+int server_start(struct server *server, struct loop *main_loop, int fd);
+/* Stops accepting, lets the device's thread end, closes. The device stays. False: the thread does not end. */
+bool server_stop(struct server *server);
+
+#endif

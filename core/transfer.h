@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * transfer - a device's asynchronous DMA: operations in order, mapped parts copied, the rest asked of the client in
+ * DMA_READ and DMA_WRITE messages. Nothing here waits: a message is in flight while client commands go on being served.
+ *
+ * One message at a time, of at most 64 KiB (stock clients truncate larger DMA_READ replies), never more than the
+ * client's max_data_xfer_size. Every message has a time limit; a reply that comes after it is recognised and dropped.
+ * Runs on the device's thread.
+ */
+#ifndef CORE_TRANSFER_H
+#define CORE_TRANSFER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <vfu/plugin.h>
+
+#include "core/dma.h"
+#include "core/log.h"
+#include "core/loop.h"
+#include "core/transport.h"
+
+#define TRANSFER_MAX_OPS 4096u
+#define TRANSFER_MESSAGE_MAX 65536u
+#define TRANSFER_LATE_MAX 64u
+#define TRANSFER_TIMEOUT_NS UINT64_C(5000000000)
+
+struct transfer {
+    const char *who;
+    struct loop *loop;
+    struct dma *dma;
+    void *self; /* the plugin's, for op->done */
+    struct vfu_dma_op *first, *last;
+    uint32_t nops;
+    uint64_t moved;    /* bytes of the first op that are done */
+    uint32_t inflight; /* bytes in the message that is out, 0: none */
+    uint16_t next_id, id;
+    bool reading;
+    bool frozen;      /* stopped for migration: replies are kept, nothing new starts */
+    bool scheduled;   /* transfer_pump is deferred */
+    bool starved;     /* the next message waits for room in `out`: pump when some has left */
+    uint64_t round;   /* of cancels: an op belongs to the one it was submitted in */
+    uint16_t late[TRANSFER_LATE_MAX]; /* ids of messages given up, whose replies may still come */
+    uint32_t nlate;
+    uint32_t message_max;
+    struct loop_timer timer;
+    struct log_limit limit;
+    struct transport *out; /* where messages go; NULL without a client */
+    void (*kick)(void *ctx); /* output is waiting in `out` */
+    void *ctx;
+};
+
+void transfer_init(struct transfer *x, const char *who, struct loop *loop, struct dma *dma, void *self);
+/* A client is here: messages go to `out`, in pieces of at most max_data bytes. */
+void transfer_attach(struct transfer *x, struct transport *out, uint64_t max_data, void (*kick)(void *ctx), void *ctx);
+/* The client is gone: everything ends with status. */
+void transfer_detach(struct transfer *x, int32_t status);
+
+int transfer_submit(struct transfer *x, struct vfu_dma_op *op);
+/* Ends every operation with status (-ECANCELED); a message in flight is given up. */
+void transfer_cancel(struct transfer *x, int32_t status);
+void transfer_freeze(struct transfer *x, bool frozen);
+
+/* A message of type reply. 0, or -EINVAL if it answers nothing or does not fit what it answers (logged). */
+int transfer_reply(struct transfer *x, const struct message *message);
+/* Moves on: copies mapped parts, writes the next message into `out` as room allows. */
+void transfer_pump(struct transfer *x);
+
+#endif
