@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vfu-client - talks to a vfio-user device from the command line: options and the commands that take a socket.
+ * One thread.
+ */
+#define _GNU_SOURCE
+#include "sdk/client/show.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include <vfu/plugin.h>
+
+#define EXIT_USAGE 2
+#define DUMP_PIECE 65536u
+
+struct settings {
+    bool json;
+    uint64_t timeout_ns;
+    const char *socket;
+};
+
+static void main_help(void)
+{
+    printf("Usage: vfu-client [OPTION]... SOCKET COMMAND [ARGUMENT]...\n"
+           "Talks to the vfio-user device behind the UNIX socket SOCKET.\n\n"
+           "Commands:\n"
+           "  info                               what the device is: ids, regions, capabilities, interrupts\n"
+           "  read REGION OFFSET [SIZE]          print a register of 1, 2, 4 (default) or 8 bytes; other sizes are dumped\n"
+           "  write REGION OFFSET VALUE [SIZE]   write a register of 1, 2, 4 (default) or 8 bytes\n"
+           "  reset                              reset the device\n\n"
+           "REGION is bar0 to bar5, rom, config, or an index. Numbers are decimal, or hexadecimal with 0x.\n\n"
+           "Options:\n"
+           "      --json        print JSON\n"
+           "      --timeout S   seconds to wait for the device (default 5)\n"
+           "      --help        show this\n"
+           "      --version     show the version\n\n"
+           "Exit status: 0 done, 1 the device or the connection failed, 2 the command line makes no sense.\n");
+}
+
+__attribute__((format(printf, 1, 2))) static int main_usage(const char *format, ...)
+{
+    va_list args;
+
+    fputs("vfu-client: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputs("\nTry 'vfu-client --help'.\n", stderr);
+    return EXIT_USAGE;
+}
+
+static int main_failed(const struct settings *s, const struct vfuc *c)
+{
+    fprintf(stderr, "vfu-client: %s: %s\n", s->socket, vfuc_error(c));
+    return EXIT_FAILURE;
+}
+
+static bool main_number(const char *text, uint64_t max, uint64_t *value)
+{
+    int base = text[0] == '0' && (text[1] == 'x' || text[1] == 'X') ? 16 : 10;
+    const char *digits = base == 16 ? text + 2 : text;
+    char *end;
+
+    /* strtoull itself takes blanks, signs and a second prefix. */
+    if (!strchr("0123456789abcdefABCDEF", digits[0]) || !digits[0] || (base == 16 && (digits[1] == 'x' || digits[1] == 'X')))
+        return false;
+    errno = 0;
+    *value = strtoull(digits, &end, base);
+    return !errno && !*end && *value <= max;
+}
+
+static bool main_region(const char *text, uint32_t *region)
+{
+    static const char *const names[] = { "bar0", "bar1", "bar2", "bar3", "bar4", "bar5", "rom", "config", "vga" };
+    uint64_t value;
+
+    for (uint32_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (!strcasecmp(text, names[i])) {
+            *region = i;
+            return true;
+        }
+    }
+    if (!main_number(text, UINT32_MAX, &value))
+        return false;
+    *region = (uint32_t)value;
+    return true;
+}
+
+/* What read and write have in common: 0, or the exit status. */
+static int main_place(char **argv, uint32_t *region, uint64_t *offset)
+{
+    if (!main_region(argv[0], region))
+        return main_usage("'%s' is no region: bar0 to bar5, rom, config, or an index", argv[0]);
+    if (!main_number(argv[1], UINT64_MAX, offset))
+        return main_usage("'%s' is no offset: a decimal number, or a hexadecimal one with 0x", argv[1]);
+    return 0;
+}
+
+static bool main_is_width(uint64_t size)
+{
+    return size == 1 || size == 2 || size == 4 || size == 8;
+}
+
+static void main_dump(uint64_t offset, const uint8_t *data, size_t size)
+{
+    for (size_t at = 0; at < size; at += 16) {
+        size_t n = size - at < 16 ? size - at : 16;
+
+        printf("%08" PRIx64 " ", offset + at);
+        for (size_t i = 0; i < 16; i++)
+            i < n ? printf("%s%02x", i == 8 ? "  " : " ", data[at + i]) : printf("%s", i == 8 ? "    " : "   ");
+        printf("  |");
+        for (size_t i = 0; i < n; i++)
+            putchar(data[at + i] >= ' ' && data[at + i] < 127 ? data[at + i] : '.');
+        printf("|\n");
+    }
+}
+
+static int main_read_value(struct vfuc *c, const struct settings *s, uint32_t region, uint64_t offset, uint32_t size)
+{
+    uint64_t value;
+
+    if (vfuc_get(c, region, offset, size, &value) < 0)
+        return main_failed(s, c);
+    if (s->json)
+        printf("{\"region\": %u, \"offset\": %" PRIu64 ", \"size\": %u, \"value\": \"0x%0*" PRIx64 "\"}\n", region, offset, size,
+               (int)size * 2, value);
+    else
+        printf("0x%0*" PRIx64 "\n", (int)size * 2, value);
+    return 0;
+}
+
+static int main_read(struct vfuc *c, const struct settings *s, char **argv, int argc)
+{
+    static uint8_t data[DUMP_PIECE];
+    uint64_t offset, size = 4;
+    uint32_t region;
+    int status = main_place(argv, &region, &offset);
+
+    if (status)
+        return status;
+    if (argc > 2 && (!main_number(argv[2], UINT32_MAX, &size) || !size))
+        return main_usage("'%s' is no size: 1 to 4294967295 bytes", argv[2]);
+    if (!c)
+        return 0;
+    if (main_is_width(size))
+        return main_read_value(c, s, region, offset, (uint32_t)size);
+    if (s->json)
+        printf("{\"region\": %u, \"offset\": %" PRIu64 ", \"size\": %" PRIu64 ", \"data\": \"", region, offset, size);
+    while (size) {
+        size_t n = size < sizeof data ? (size_t)size : sizeof data;
+
+        if (vfuc_read(c, region, offset, data, n) < 0)
+            return main_failed(s, c);
+        if (s->json) {
+            for (size_t i = 0; i < n; i++)
+                printf("%02x", data[i]);
+        } else {
+            main_dump(offset, data, n);
+        }
+        offset += n;
+        size -= n;
+    }
+    if (s->json)
+        printf("\"}\n");
+    return 0;
+}
+
+static int main_write(struct vfuc *c, const struct settings *s, char **argv, int argc)
+{
+    uint64_t offset, value, size = 4;
+    uint32_t region;
+    int status = main_place(argv, &region, &offset);
+
+    if (status)
+        return status;
+    if (argc > 3 && (!main_number(argv[3], 8, &size) || !main_is_width(size)))
+        return main_usage("'%s' is no size: 1, 2, 4 or 8 bytes", argv[3]);
+    if (!main_number(argv[2], UINT64_MAX, &value))
+        return main_usage("'%s' is no value: a decimal number, or a hexadecimal one with 0x", argv[2]);
+    if (size < 8 && value >> (size * 8))
+        return main_usage("0x%" PRIx64 " does not fit into %" PRIu64 " bytes", value, size);
+    if (!c)
+        return 0;
+    return vfuc_put(c, region, offset, (uint32_t)size, value) < 0 ? main_failed(s, c) : 0;
+}
+
+static int main_info(struct vfuc *c, const struct settings *s, char **argv, int argc)
+{
+    (void)argv;
+    (void)argc;
+    if (!c)
+        return 0;
+    return show_info(c, s->json) < 0 ? main_failed(s, c) : 0;
+}
+
+static int main_reset(struct vfuc *c, const struct settings *s, char **argv, int argc)
+{
+    (void)argv;
+    (void)argc;
+    if (!c)
+        return 0;
+    return vfuc_reset(c) < 0 ? main_failed(s, c) : 0;
+}
+
+/* run() is called twice: without a connection, to judge the arguments before anything is touched; and with it. */
+static const struct command {
+    const char *name, *arguments;
+    int min, max;
+    int (*run)(struct vfuc *c, const struct settings *s, char **argv, int argc);
+} commands[] = {
+    { "info", "", 0, 0, main_info },
+    { "read", " REGION OFFSET [SIZE]", 2, 3, main_read },
+    { "write", " REGION OFFSET VALUE [SIZE]", 3, 4, main_write },
+    { "reset", "", 0, 0, main_reset },
+};
+
+static int main_command(struct settings *s, int argc, char **argv)
+{
+    const struct command *command = NULL;
+    struct vfuc_options options = { .struct_size = sizeof options, .timeout_ns = s->timeout_ns };
+    struct vfuc *c;
+    int status;
+
+    if (argc < 1)
+        return main_usage("a SOCKET is missing");
+    if (argc < 2)
+        return main_usage("a command is missing: info, read, write or reset");
+    s->socket = argv[0];
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (!strcmp(argv[1], commands[i].name))
+            command = &commands[i];
+    }
+    if (!command)
+        return main_usage("'%s' is no command: info, read, write or reset", argv[1]);
+    argc -= 2;
+    argv += 2;
+    if (argc < command->min || argc > command->max)
+        return main_usage("the command is: %s SOCKET %s%s", program_invocation_short_name, command->name, command->arguments);
+    status = command->run(NULL, s, argv, argc);
+    if (status)
+        return status;
+    c = vfuc_new(&options);
+    if (!c) {
+        fputs("vfu-client: out of memory\n", stderr);
+        return EXIT_FAILURE;
+    }
+    status = vfuc_connect(c, s->socket) < 0 ? EXIT_FAILURE : 0;
+    if (status)
+        fprintf(stderr, "vfu-client: cannot connect to %s%s%s\n", strstr(vfuc_error(c), s->socket) ? "" : s->socket,
+                strstr(vfuc_error(c), s->socket) ? "" : ": ", vfuc_error(c));
+    else
+        status = command->run(c, s, argv, argc);
+    vfuc_free(c);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        { "json", no_argument, NULL, 'j' },
+        { "timeout", required_argument, NULL, 't' },
+        { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'V' },
+        { NULL, 0, NULL, 0 },
+    };
+    struct settings s = { .timeout_ns = UINT64_C(5000000000) };
+    int option, status;
+
+    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        char *end;
+        double seconds;
+
+        switch (option) {
+        case 'j':
+            s.json = true;
+            break;
+        case 't':
+            seconds = strtod(optarg, &end);
+            if (end == optarg || *end || !(seconds >= 0.001 && seconds <= 1e6))
+                return main_usage("--timeout wants seconds, 0.001 to 1000000, not '%s'", optarg);
+            s.timeout_ns = (uint64_t)(seconds * 1e9);
+            break;
+        case 'h':
+            main_help();
+            return 0;
+        case 'V':
+            printf("vfu-client %s\n", VFU_SDK_VERSION);
+            return 0;
+        default:
+            /* getopt_long has said what is wrong. */
+            fputs("Try 'vfu-client --help'.\n", stderr);
+            return EXIT_USAGE;
+        }
+    }
+    status = main_command(&s, argc - optind, argv + optind);
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "vfu-client: cannot write the output: %s\n", strerror(errno));
+        return EXIT_FAILURE;
+    }
+    return status;
+}

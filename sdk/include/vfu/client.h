@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vfu/client.h - the client's side of vfio-user: connects to a device, accesses its regions, lends it memory, takes
+ * its interrupts. It speaks to any server of protocol 0.x, not only to vfu-host. Link with -lvfu-client (pkg-config
+ * vfu-client). Compiles as C99, C11 and C++17.
+ *
+ *     struct vfuc *c = vfuc_new(NULL);
+ *     uint64_t id;
+ *
+ *     if (!c || vfuc_connect(c, "/run/edu.sock") < 0 || vfuc_get(c, VFUC_BAR(0), 0, 4, &id) < 0)
+ *         errx(1, "%s", c ? vfuc_error(c) : "out of memory");
+ *     vfuc_free(c);
+ *
+ * Conventions, which hold for every function below unless its comment says otherwise:
+ *
+ *   results   0 or a positive value for success, a negative errno for failure; vfuc_error() has the text for people.
+ *             -ENOTCONN      not connected, or the server has closed the connection
+ *             -ETIMEDOUT     the server did not answer within the time limit. The connection stays usable: a reply
+ *                            that comes late is known by its id and dropped. Where only a part of a message was sent
+ *                            or taken, the connection is broken for good (-EPROTO from then on)
+ *             -EPROTO        the server broke the protocol; every later call returns it, with the first text
+ *             -EBUSY         256 requests are waiting for their replies
+ *             other values   the server's own, from an error reply
+ *             An error reply with errno 0 or a senseless one counts as -EIO.
+ *   time      every call ends within the time limit of its connection (vfuc_options.timeout_ns, 5 s), which starts anew
+ *             with each message of calls that send several. Times are nanoseconds.
+ *   thread    any thread, one at a time for each struct vfuc. Different ones share nothing.
+ *   DMA       the server may ask for the client's memory at any time. Such requests are answered while a call waits
+ *             for the server, and by vfuc_serve(). They are answered out of memory given by vfuc_memory_new(),
+ *             vfuc_dma_map() with `mem`, or vfuc_on_dma().
+ *   memory    nothing is allocated by an access, once the connection stands.
+ *   signals   no call raises SIGPIPE; EINTR is handled.
+ *   order     integers are in host order, as on the wire. Region data are bytes, as the device sees them.
+ */
+#ifndef VFU_CLIENT_H
+#define VFU_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define VFUC_API __attribute__((visibility("default")))
+
+/* Region indexes of a PCI function. */
+#define VFUC_BAR(n) (n)
+#define VFUC_ROM 6u
+#define VFUC_CONFIG 7u
+#define VFUC_VGA 8u
+
+/* Interrupt indexes of a PCI function. */
+#define VFUC_INTX 0u
+#define VFUC_MSI 1u
+#define VFUC_MSIX 2u
+#define VFUC_ERR 3u
+#define VFUC_REQ 4u
+
+#define VFUC_NS_PER_MS UINT64_C(1000000)
+#define VFUC_FOREVER UINT64_MAX /* no time limit */
+
+/* One connection, or the wish for one. */
+struct vfuc;
+
+/* ---- life --------------------------------------------------------------------------------------------------- */
+
+#define VFUC_TWIN_SOCKET (1u << 0)    /* ask for a second socket for the server's DMA requests */
+#define VFUC_NO_WRITE_MULTI (1u << 1) /* do not offer write_multiple */
+#define VFUC_WAIT (1u << 2)           /* connect: a socket that is not there yet is waited for, up to the time limit */
+#define VFUC_NO_VERSION (1u << 3)     /* do not negotiate: for vfuc_raw_send() and vfuc_raw_recv() */
+
+/* Zero means the default in every member. */
+struct vfuc_options {
+    size_t struct_size;          /* sizeof(struct vfuc_options) */
+    uint64_t timeout_ns;         /* 5 s; VFUC_FOREVER */
+    uint32_t flags;              /* VFUC_TWIN_SOCKET, ... */
+    uint32_t max_msg_fds;        /* fds that this side takes with one message: 16, at most 64 */
+    uint64_t max_data_xfer_size; /* bytes the server may read or write with one DMA message: 1 MiB, at most 64 MiB */
+    uint32_t max_dma_maps;       /* 65535 */
+    uint32_t reserved;
+    uint64_t pgsizes;            /* 4096 */
+    const char *json;            /* sent as it stands instead of what the members above say; "" sends no JSON at all */
+};
+
+/* A connection to be. NULL options: all defaults. NULL if memory is out or the options make no sense. */
+VFUC_API struct vfuc *vfuc_new(const struct vfuc_options *options);
+/* Closes and frees; NULL is fine. */
+VFUC_API void vfuc_free(struct vfuc *c);
+
+/*
+ * Connects to the UNIX stream socket at `path`, and negotiates (specification: VFIO_USER_VERSION). -ENAMETOOLONG, what
+ * connect(2) says, -EISCONN, -EPROTO: the server's answer is not the protocol's; the server's errno where it refuses.
+ */
+VFUC_API int vfuc_connect(struct vfuc *c, const char *path);
+/* The same over a connected socket, which is taken over, also on failure. Its time limits (SO_RCVTIMEO) are set. */
+VFUC_API int vfuc_attach(struct vfuc *c, int fd);
+/* Closes the connection, the interrupts' eventfds and the memory of vfuc_memory_new; vfuc_connect may follow. */
+VFUC_API void vfuc_close(struct vfuc *c);
+
+/* The last failure, one line without a newline, "" if there was none. Good until the next call. */
+VFUC_API const char *vfuc_error(const struct vfuc *c);
+/* Another time limit from now on. */
+VFUC_API int vfuc_timeout(struct vfuc *c, uint64_t timeout_ns);
+/* The sockets, for poll(2): readable means that vfuc_serve() has something to do. -1 if there is none. */
+VFUC_API int vfuc_fd(const struct vfuc *c);
+VFUC_API int vfuc_twin_fd(const struct vfuc *c);
+
+/* What was negotiated: the server's word, with the specification's defaults where it said nothing. */
+struct vfuc_server {
+    uint16_t major, minor;
+    uint32_t max_msg_fds;        /* fds the server takes with one message */
+    uint64_t max_data_xfer_size; /* bytes a region access may carry */
+    uint32_t max_dma_maps;
+    bool write_multiple;
+    bool twin_socket; /* DMA requests come by a second socket */
+    bool migration;   /* a "migration" object was there */
+    bool reserved;
+    uint64_t pgsizes;
+    uint64_t migration_pgsize;          /* 4096 if not said */
+    uint64_t migration_max_bitmap_size; /* 0 if not said */
+    const char *json;                   /* the server's JSON as it came, or "" */
+};
+
+/* NULL before the negotiation. Good until vfuc_close. */
+VFUC_API const struct vfuc_server *vfuc_server(const struct vfuc *c);
+
+/* ---- the device ---------------------------------------------------------------------------------------------- */
+
+#define VFUC_DEVICE_RESET (1u << 0) /* vfuc_reset works */
+#define VFUC_DEVICE_PCI (1u << 1)
+
+struct vfuc_device {
+    uint32_t flags; /* VFUC_DEVICE_* */
+    uint32_t num_regions, num_irqs;
+};
+VFUC_API int vfuc_device_info(struct vfuc *c, struct vfuc_device *device);
+
+#define VFUC_REGION_READ (1u << 0)
+#define VFUC_REGION_WRITE (1u << 1)
+#define VFUC_REGION_MMAP (1u << 2)
+#define VFUC_REGION_CAPS (1u << 3)
+
+struct vfuc_area {
+    uint64_t offset, size; /* within the region */
+};
+
+struct vfuc_region {
+    uint32_t index;
+    uint32_t flags;  /* VFUC_REGION_* */
+    uint64_t size;   /* bytes; 0: there is no such region */
+    uint64_t offset; /* for mmap(2), together with fd */
+    int fd;          /* the caller's to close; -1 if the region is not mappable */
+    uint32_t nareas; /* mappable parts the server named; 0 with VFUC_REGION_MMAP: all of it */
+};
+
+/* Specification: VFIO_USER_DEVICE_GET_REGION_INFO. Up to max_areas parts go to `areas`; NULL and 0 if not wanted. */
+VFUC_API int vfuc_region_info(struct vfuc *c, uint32_t index, struct vfuc_region *region, struct vfuc_area *areas,
+                              uint32_t max_areas);
+
+#define VFUC_IRQ_EVENTFD (1u << 0)
+#define VFUC_IRQ_MASKABLE (1u << 1)
+#define VFUC_IRQ_AUTOMASKED (1u << 2)
+#define VFUC_IRQ_NORESIZE (1u << 3)
+
+struct vfuc_irq {
+    uint32_t index;
+    uint32_t flags; /* VFUC_IRQ_* */
+    uint32_t count; /* vectors; 0: the device lacks this kind */
+};
+VFUC_API int vfuc_irq_info(struct vfuc *c, uint32_t index, struct vfuc_irq *irq);
+
+/* Specification: VFIO_USER_DEVICE_RESET. */
+VFUC_API int vfuc_reset(struct vfuc *c);
+
+/* ---- regions -------------------------------------------------------------------------------------------------- */
+
+/*
+ * Reads and writes `size` bytes; more than the server takes at once goes in several messages. -EINVAL: size 0, or
+ * the server's word for an access that leaves the region.
+ */
+VFUC_API int vfuc_read(struct vfuc *c, uint32_t region, uint64_t offset, void *data, size_t size);
+VFUC_API int vfuc_write(struct vfuc *c, uint32_t region, uint64_t offset, const void *data, size_t size);
+
+/* One register of 1, 2, 4 or 8 bytes, as an integer. */
+VFUC_API int vfuc_get(struct vfuc *c, uint32_t region, uint64_t offset, uint32_t size, uint64_t *value);
+VFUC_API int vfuc_put(struct vfuc *c, uint32_t region, uint64_t offset, uint32_t size, uint64_t value);
+
+/*
+ * Posted writes: nobody answers, so that nobody learns of a failure. They are collected and leave with vfuc_flush(), with
+ * the next call that waits for the server, or when the buffer of 64 KiB is full. The device sees them in order.
+ * `size` is at most the server's max_data_xfer_size.
+ */
+VFUC_API int vfuc_post(struct vfuc *c, uint32_t region, uint64_t offset, const void *data, size_t size);
+VFUC_API int vfuc_flush(struct vfuc *c);
+
+/* Specification: VFIO_USER_REGION_WRITE_MULTI. The struct is the wire's. */
+struct vfuc_multi {
+    uint64_t offset;
+    uint32_t region;
+    uint32_t count; /* bytes, 1 to 8 */
+    uint8_t data[8];
+};
+/* All of them in one message; -ENOTSUP without vfuc_server.write_multiple. Returns how many the server says it did, or
+ * 0 if posted, in which case they leave as posted writes do. */
+VFUC_API int vfuc_write_multi(struct vfuc *c, const struct vfuc_multi *writes, uint32_t n, bool posted);
+
+/*
+ * Pipelined accesses: queued now, sent in bulk, answered later. `data` of a write is copied at once, `data` of a read
+ * must live until vfuc_drain() returns. Queueing waits for replies only when the queue is full (256, or as many
+ * as the receive buffer has room for). *status, if not NULL, becomes 0 or -errno. vfuc_drain() sends what is queued and
+ * waits for every reply; it returns the first failure since the last vfuc_drain().
+ */
+VFUC_API int vfuc_queue_read(struct vfuc *c, uint32_t region, uint64_t offset, void *data, uint32_t size, int *status);
+VFUC_API int vfuc_queue_write(struct vfuc *c, uint32_t region, uint64_t offset, const void *data, uint32_t size, int *status);
+VFUC_API int vfuc_drain(struct vfuc *c);
+
+/* ---- memory that the device may use --------------------------------------------------------------------------- */
+
+#define VFUC_DMA_READ (1u << 0)  /* the device may read it */
+#define VFUC_DMA_WRITE (1u << 1) /* the device may write it */
+#define VFUC_DMA_RW (VFUC_DMA_READ | VFUC_DMA_WRITE)
+#define VFUC_DMA_MESSAGES (1u << 8) /* vfuc_memory_new: without an fd, so that the device has to send messages */
+
+/*
+ * Zeroed memory of the client's own at DMA address `address`: made, mapped here, and mapped at the server. address
+ * and size are multiples of 4096. *mem is good until vfuc_memory_free(address) or vfuc_close.
+ */
+VFUC_API int vfuc_memory_new(struct vfuc *c, uint64_t address, uint64_t size, uint32_t flags, void **mem);
+VFUC_API int vfuc_memory_free(struct vfuc *c, uint64_t address);
+
+/*
+ * Specification: VFIO_USER_DMA_MAP and VFIO_USER_DMA_UNMAP. fd is -1 or the caller's; the server gets a copy of it. If
+ * `mem` is not NULL, DMA messages to the range are answered out of it; ranges with `mem` cost O(n) to take away.
+ * -EEXIST and the like are the server's.
+ */
+VFUC_API int vfuc_dma_map(struct vfuc *c, uint64_t address, uint64_t size, uint32_t flags, int fd, uint64_t offset, void *mem);
+VFUC_API int vfuc_dma_unmap(struct vfuc *c, uint64_t address, uint64_t size);
+
+/* Answers the server's DMA requests in place of the memory above: 0, or -errno for an error reply. A read fills data,
+ * a write brings it. It must not call functions of this header on the same connection. NULL: back to the memory. */
+typedef int vfuc_dma_fn(void *ctx, bool write, uint64_t address, void *data, uint64_t size);
+VFUC_API void vfuc_on_dma(struct vfuc *c, vfuc_dma_fn *fn, void *ctx);
+
+/* Waits up to timeout_ns for a DMA request and answers all that are there: how many, 0 if none came. */
+VFUC_API int vfuc_serve(struct vfuc *c, uint64_t timeout_ns);
+/* DMA requests answered so far, and the bytes they carried. Either may be NULL. */
+VFUC_API void vfuc_dma_stats(const struct vfuc *c, uint64_t *requests, uint64_t *bytes);
+
+/* ---- interrupts ------------------------------------------------------------------------------------------------ */
+
+/*
+ * Gives the server an eventfd for each of `count` vectors from 0 on; armed vectors of the index are replaced. -EINVAL: more
+ * than 4096 or none, or the server's word. vfuc_irq_disarm switches the whole index off.
+ */
+VFUC_API int vfuc_irq_arm(struct vfuc *c, uint32_t index, uint32_t count);
+VFUC_API int vfuc_irq_disarm(struct vfuc *c, uint32_t index);
+/* Waits for the vector and serves DMA meanwhile: how often it was signalled since the last time (1 or more), 0 if
+ * the time ran out. -ENOENT if it is not armed. For an INTx that automasks, vfuc_irq_unmask makes way for the next. */
+VFUC_API int vfuc_irq_wait(struct vfuc *c, uint32_t index, uint32_t vector, uint64_t timeout_ns);
+/* The vector's eventfd, which stays the library's; -1 if it is not armed. */
+VFUC_API int vfuc_irq_fd(const struct vfuc *c, uint32_t index, uint32_t vector);
+VFUC_API int vfuc_irq_mask(struct vfuc *c, uint32_t index, uint32_t start, uint32_t count);
+VFUC_API int vfuc_irq_unmask(struct vfuc *c, uint32_t index, uint32_t start, uint32_t count);
+/* Makes the server signal the vectors itself: a test of the way there. */
+VFUC_API int vfuc_irq_trigger(struct vfuc *c, uint32_t index, uint32_t start, uint32_t count);
+
+/* Specification: VFIO_USER_DEVICE_SET_IRQS, as it stands; flags are VFIO_IRQ_SET_*. fds stay the caller's. */
+VFUC_API int vfuc_set_irqs(struct vfuc *c, uint32_t flags, uint32_t index, uint32_t start, uint32_t count, const void *data,
+                           uint32_t size, const int *fds, uint32_t nfds);
+
+/* ---- anything else --------------------------------------------------------------------------------------------- */
+
+/* A command of any kind, sent with a proper header, and its reply. */
+struct vfuc_request {
+    uint16_t command;
+    bool posted;         /* no reply */
+    const void *body;    /* behind the header */
+    size_t size;
+    const int *fds;      /* sent along; stay the caller's */
+    uint32_t nfds;
+    void *reply;         /* where the reply's body goes ... */
+    size_t reply_max;    /* ... up to this; a longer one is -EMSGSIZE */
+    size_t reply_size;   /* out */
+    int *reply_fds;      /* fds that came along, the caller's to close ... */
+    uint32_t reply_fds_max;
+    uint32_t reply_nfds; /* out; more than reply_fds_max are closed */
+};
+VFUC_API int vfuc_request(struct vfuc *c, struct vfuc_request *request);
+
+/*
+ * For tests that misbehave on purpose: any bytes, as they are, the fds with the first one. In one piece if `piece` is 0,
+ * else in pieces of so many bytes that the server receives one by one: each is waited for until the server has taken
+ * it, for 20 ms at most; the last one too. What was collected before goes first.
+ */
+VFUC_API int vfuc_raw_send(struct vfuc *c, const void *bytes, size_t size, size_t piece, const int *fds, uint32_t nfds);
+/*
+ * Receives one message of whatever kind, header included: its size; 0 if the server has closed; -EMSGSIZE, -ETIMEDOUT.
+ * *nfds says how many fds there is room for, and then how many came; both may be NULL. Requests for DMA are not served.
+ */
+VFUC_API int vfuc_raw_recv(struct vfuc *c, void *message, size_t max, int *fds, uint32_t *nfds, uint64_t timeout_ns);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
