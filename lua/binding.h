@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * binding - what the files of the Lua binding share: one script, its Lua state, what it declared, its running hooks.
+ *
+ * One struct script is one device and one Lua state. It is used by one thread at a time: main's in describe, create and
+ * destroy, the device's in between. Only `epoch`, `stale` and the list links are seen by the ticker (budget.c).
+ * The binding uses nothing of the host but <vfu/plugin.h>.
+ */
+#ifndef LUA_BINDING_H
+#define LUA_BINDING_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#include <vfu/plugin.h>
+
+#define SCRIPT_MEMORY ((size_t)64 << 20)    /* ceiling of a script's memory */
+#define SCRIPT_BUDGET UINT64_C(1000000000)  /* ns a callback may run */
+#define SCRIPT_TRANSFER ((uint64_t)16 << 20) /* bytes of the largest DMA, buffer access or string */
+#define SCRIPT_ARGS 16                      /* arguments of an event */
+
+/* The bottom of the main stack between callbacks: the traceback handler and the device. */
+#define STACK_TRACEBACK 1
+#define STACK_DEVICE 2
+
+/* vfu_plugin.event numbers: an event of the script by its key in `calls`, or the end of a vfu.sleep. */
+#define EVENT_CALL 0u
+#define EVENT_SLEEP 1u
+
+struct field_info {
+    const char *key; /* the interned name: equal pointers are equal names */
+    bool flag;       /* a boolean, not a number */
+};
+
+struct reg_decl {
+    struct vfu_reg r;
+    const char *where; /* "file:line: " of the author's reg() */
+    const char *full;  /* "GROUP.NAME" or "NAME" */
+    struct field_info *info;
+    uint32_t id; /* index in vfu_regmap.regs */
+    bool used;
+    int read_ref, write_ref;
+};
+
+struct group_decl {
+    struct vfu_group g;
+    const char *where;
+    struct reg_decl **regs;
+    uint32_t nregs;
+    uint32_t id;
+    bool used;
+};
+
+struct lock_decl {
+    struct vfu_lock l;
+    int ref; /* the function, or LUA_NOREF */
+    int name_ref; /* the register's name as a Lua string */
+};
+
+struct bar_decl {
+    struct vfu_bar b;
+    const char *where;
+    int read_ref, write_ref;
+    struct buffer *ram;
+};
+
+/* A growing array of pointers. */
+struct list {
+    void **items;
+    uint32_t n, room;
+};
+
+enum { HOOK_RESET, HOOK_ATTACH, HOOK_DETACH, HOOK_POWER, HOOK_SAVE, HOOK_LOAD, HOOKS };
+
+struct task;
+struct arena;
+
+struct script {
+    lua_State *L;
+    const struct vfu_host *host;
+    const struct vfu_host_regmap *regs; /* NULL until create */
+    char *path;
+    int result; /* of describe, where the host has explained it already */
+    bool sealed; /* the script has run: nothing more can be declared */
+
+    /* memory and collection */
+    size_t used, limit, gc_mark;
+    bool gc_armed;
+
+    /* time: epoch is odd while a callback runs; the ticker copies it to stale when it has run too long */
+    _Atomic uint64_t epoch, stale;
+    uint64_t budget, seen_epoch, seen_ns; /* seen_*: the ticker's */
+    bool stuck;                           /* the ticker's */
+    struct script *next_timed;
+    bool tripped;
+
+    /* declarations */
+    struct arena *arena;
+    struct vfu_desc d;
+    bool declared;
+    const char *where; /* of vfu.device */
+    const char *irq_level, *irq_mask;
+    struct list reglist, groups, locks, caps;
+    struct bar_decl *bars[6];
+    int on[HOOKS];
+
+    /* registry references */
+    int dev_ref, members_ref, regs_ref, state_ref, events_ref, calls_ref, names_ref, raw_ref;
+    int kind_refs[3]; /* the names of the resets, so that a reset takes no memory */
+    const char *key_value; /* the interned "value" */
+
+    /* running */
+    struct task *task;  /* the hook that runs and may suspend, or NULL */
+    struct task *spare; /* idle coroutines */
+    struct task *tasks; /* suspended ones */
+    struct task *restart; /* loaded ones, without a coroutine, in order */
+    uint32_t ntasks;
+    bool frozen, wake_armed;
+    uint64_t next_key; /* of calls and sleeps */
+
+    /* what goes wrong again and again is told once in a while */
+    uint64_t report_window;
+    uint32_t report_count, report_dropped;
+};
+
+static inline struct script *script_of(lua_State *L)
+{
+    return *(struct script **)lua_getextraspace(L);
+}
+
+/* ---- util.c: arguments, options, words ---- */
+void *util_alloc(lua_State *L, size_t size); /* zeroed, lives as long as the script; raises */
+char *util_strdup(lua_State *L, const char *text);
+void util_arena_free(struct script *s);
+void util_append(lua_State *L, struct list *list, void *item);
+bool util_is_name(const char *text);
+bool util_integer(lua_State *L, int i, lua_Integer *value); /* an integer, or a float that is one; no strings */
+lua_Integer util_check_integer(lua_State *L, int i, const char *what);
+const char *util_suggest(const char *word, const char *const *words);
+/* "; did you mean X?" or "", from the string keys of the table at i; pushes it. */
+void util_push_suggestion(lua_State *L, int i, const char *word);
+int util_fail(lua_State *L, const char *where, const char *format, ...) __attribute__((format(printf, 3, 4), noreturn));
+const char *util_where(lua_State *L, int level); /* "file:line: ", kept with the script */
+/* Refuses string keys that are not in names, and list items unless list. */
+void util_keys(lua_State *L, int i, const char *what, const char *const *names, bool list);
+lua_Integer util_opt_integer(lua_State *L, int i, const char *what, const char *key, lua_Integer fallback, lua_Integer min, lua_Integer max);
+bool util_opt_bool(lua_State *L, int i, const char *what, const char *key);
+const char *util_opt_string(lua_State *L, int i, const char *what, const char *key); /* kept with the script, or NULL */
+int util_errno(const char *name); /* "EIO": EIO; 0 if it is none */
+bool util_size(const char *text, lua_Integer *value);
+/* A table that reads from `members` (on top of the stack, replaced) and refuses to be written. */
+void util_push_proxy(lua_State *L, const char *what, lua_CFunction newindex);
+
+/* ---- state.c ---- */
+int state_new(struct script *s);
+int state_run(struct script *s); /* loads and runs the script; 0, or -ENOEXEC after a message */
+void state_close(struct script *s);
+void *state_alloc(void *ud, void *ptr, size_t osize, size_t nsize);
+void state_enter(struct script *s);
+void state_leave(struct script *s);
+/* Calls the function below nargs arguments on the main stack. On failure the error is reported as `what` and popped. */
+int state_call(struct script *s, int nargs, int nresults, const char *what);
+/* Reports what has stopped `co` (its message is on its top); for people, rate-limited. */
+void state_report(struct script *s, lua_State *co, const char *what);
+void state_report_text(struct script *s, const char *what, const char *text);
+
+/* ---- budget.c ---- */
+int budget_start(struct script *s);
+void budget_stop(struct script *s);
+void budget_set(struct script *s, uint64_t ns);
+void budget_arm(lua_State *L);
+
+/* ---- declare.c, params.c, map.c ---- */
+int declare_device(lua_State *L);
+int declare_bar(lua_State *L);
+int declare_config(lua_State *L);
+int declare_lock(lua_State *L);
+void declare_finish(lua_State *L, struct vfu_desc *desc); /* raises */
+void params_declare(lua_State *L, struct script *s, int spec); /* pushes the params object */
+int map_reg(lua_State *L);
+int map_flag(lua_State *L);
+int map_field(lua_State *L);
+int map_group(lua_State *L);
+void map_open(lua_State *L);
+void map_add(lua_State *L, int list, uint32_t region, uint64_t region_size, const char *region_name);
+struct reg_decl *map_find(struct script *s, const char *full);
+void map_check(lua_State *L, struct script *s, uint32_t region);
+
+/* ---- object.c ---- */
+void object_open(lua_State *L);
+void object_device(lua_State *L, struct script *s); /* pushes the device */
+void object_member(lua_State *L, struct script *s, const char *name, const char *where, bool reg); /* value on top, popped */
+void object_push_reg(lua_State *L, struct reg_decl *reg);
+void object_push_group(lua_State *L, struct group_decl *group);
+void object_check_state(lua_State *L, int i, const char *name);
+
+/* ---- hooks.c ---- */
+void hooks_push(lua_State *L, const char *kind); /* "read", "write", "event" or "on" */
+void hooks_push_bar(lua_State *L, struct bar_decl *bar);
+int32_t hooks_read(void *self, struct vfu_reg_call *call);
+int32_t hooks_write(void *self, struct vfu_reg_call *call);
+int32_t hooks_locked(void *self, uint32_t hook, const struct vfu_reg_call *call);
+int32_t hooks_access(void *self, struct vfu_access *access);
+void hooks_restart(struct script *s, const struct task *saved);
+int hooks_on(struct script *s, int hook, const char *name, int nargs); /* arguments on the main stack, popped */
+
+/* ---- task.c ---- */
+enum { TASK_EVENT, TASK_WRITE, TASK_RAW };
+struct task {
+    struct task *next, *prev;
+    struct script *s;
+    lua_State *co;
+    int ref;
+    uint32_t kind;
+    bool suspended, waiting, inflight, cancelled, oneshot;
+    uint64_t key;   /* in calls: TASK_EVENT: its call. TASK_RAW: its data, if they are long, or 0 */
+    uint64_t alarm; /* asleep: the key of its timer, or 0 */
+    const struct reg_decl *reg; /* TASK_WRITE */
+    const struct bar_decl *bar; /* TASK_RAW */
+    uint64_t value, old, raw, offset;
+    uint32_t index, group_index, size;
+    /* the DMA it waits for */
+    struct vfu_dma_op op;
+    uint32_t width; /* 0: a string; 1 to 8: an integer of so many bytes */
+    int32_t status;
+};
+struct task *task_get(struct script *s, const char *what); /* NULL after a report */
+/* Runs the function and nargs arguments on the task's stack. 0: done, results are on its stack (task_put when read);
+ * 1: suspended; negative: failed, reported and put back. */
+int task_run(struct task *t, int nargs);
+void task_put(struct task *t);
+bool task_may_wait(lua_State *L);
+int task_wait_dma(lua_State *L, uint64_t addr, const void *data, uint64_t len, uint32_t flags, uint32_t width);
+int task_sleep(lua_State *L); /* vfu.sleep */
+void task_wake_sleeper(struct script *s, uint64_t key);
+void task_wake_cancelled(struct script *s);
+void task_resubmit(struct script *s);
+void task_close_all(struct script *s);
+void task_free(struct script *s);
+void task_describe(const struct task *t, char *text, size_t len);
+
+/* ---- event.c ---- */
+enum { CALL_NAME = 1, CALL_ARGS, CALL_EVERY, CALL_FIRST }; /* an entry of `calls` */
+void event_open(lua_State *L);
+int event_after(lua_State *L);
+int event_every(lua_State *L);
+void event_fire(struct script *s, uint64_t key);
+int event_start(struct script *s, uint64_t key, bool oneshot);
+void event_done(struct script *s, uint64_t key);
+void event_clear(struct script *s);
+
+/* ---- buffer.c, dma.c, irq.c, log.c, save.c ---- */
+struct buffer {
+    uint8_t *data; /* NULL: a RAM BAR before create */
+    uint64_t size;
+    uint8_t own[];
+};
+void buffer_open(lua_State *L);
+int buffer_new(lua_State *L);
+struct buffer *buffer_test(lua_State *L, int i);
+void buffer_push_ram(lua_State *L, struct bar_decl *bar);
+/* Shared with views. span: pointer to [off, off + n) of the object at 1, or NULL after pushing nil, message. */
+bool buffer_fault(lua_State *L, uint64_t size, lua_Integer off, lua_Integer n);
+bool buffer_length(lua_State *L, lua_Integer n); /* false after pushing nil, message */
+int buffer_push_integer(lua_State *L, const uint8_t *data, uint32_t width);
+void buffer_pull_integer(uint8_t *data, uint32_t width, lua_Integer value);
+int buffer_unpack(lua_State *L, const uint8_t *data, uint64_t left, lua_Integer off);
+void dma_open(lua_State *L);
+void dma_push(lua_State *L);
+const char *dma_message(int32_t status);
+void irq_push(lua_State *L);
+void log_open(lua_State *L); /* print, vfu.log on the table on top */
+int log_guest_error(lua_State *L);
+int32_t save_save(void *self, struct vfu_sink *sink);
+int32_t save_load(void *self, struct vfu_source *source);
+void save_restart(struct script *s); /* starts again what was saved while it waited */
+void save_drop(struct script *s);    /* forgets it */
+
+#endif

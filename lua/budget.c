@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * budget - stops a callback that runs too long.
+ *
+ * Every Lua thread of a script has a count hook. One ticker thread in the process looks at each script's epoch a few
+ * times per budget; an epoch that stays the same is copied to `stale`, and the count hook, which compares the two,
+ * raises. From then on it is called for every instruction, so that a pcall of the script cannot hold it off.
+ *
+ * The list of scripts and the ticker are the binding's only shared state, guarded by `lock`. The epochs are atomics.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "lua/binding.h"
+
+#define BUDGET_COUNT 1000              /* instructions between two looks at `stale` */
+#define BUDGET_TICKS 8                 /* looks per budget */
+#define BUDGET_STUCK 10                /* budgets after which a callback that does not stop is reported */
+#define TICK_MIN UINT64_C(1000000)     /* ns */
+#define TICK_MAX UINT64_C(125000000)
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t wake;
+static pthread_t ticker;
+static bool ticker_runs, ticker_ends;
+static struct script *scripts;
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void look_at(struct script *s, uint64_t now)
+{
+    uint64_t epoch = atomic_load_explicit(&s->epoch, memory_order_relaxed);
+
+    if (!(epoch & 1) || epoch != s->seen_epoch) {
+        s->seen_epoch = epoch;
+        s->seen_ns = now;
+        s->stuck = false;
+        return;
+    }
+    if (now - s->seen_ns < s->budget)
+        return;
+    atomic_store_explicit(&s->stale, epoch, memory_order_relaxed);
+    if (!s->stuck && now - s->seen_ns > BUDGET_STUCK * s->budget) {
+        s->stuck = true;
+        s->host->log(s->host, VFU_LOG_ERROR, "a callback is far beyond its time in one library function (a pattern "
+                                             "match that backtracks?) and cannot be stopped");
+    }
+}
+
+static void *tick(void *arg)
+{
+    (void)arg;
+    pthread_mutex_lock(&lock);
+    while (!ticker_ends) {
+        uint64_t now = clock_ns(), pause = TICK_MAX;
+        struct timespec until;
+
+        for (struct script *s = scripts; s; s = s->next_timed) {
+            look_at(s, now);
+            if (s->budget / BUDGET_TICKS < pause)
+                pause = s->budget / BUDGET_TICKS;
+        }
+        now += pause < TICK_MIN ? TICK_MIN : pause;
+        until.tv_sec = (time_t)(now / 1000000000u);
+        until.tv_nsec = (long)(now % 1000000000u);
+        pthread_cond_timedwait(&wake, &lock, &until);
+    }
+    pthread_mutex_unlock(&lock);
+    return NULL;
+}
+
+static int start_ticker(void)
+{
+    pthread_condattr_t monotonic;
+    sigset_t all, old;
+    int err;
+
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    ticker_ends = false;
+    /* Signals are the host's: none may choose this thread. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    err = pthread_create(&ticker, NULL, tick, NULL);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (err) {
+        pthread_cond_destroy(&wake);
+        return -err;
+    }
+    ticker_runs = true;
+    return 0;
+}
+
+int budget_start(struct script *s)
+{
+    int err = 0;
+
+    pthread_mutex_lock(&lock);
+    if (!ticker_runs)
+        err = start_ticker();
+    if (!err) {
+        s->next_timed = scripts;
+        scripts = s;
+        pthread_cond_signal(&wake);
+    }
+    pthread_mutex_unlock(&lock);
+    if (err)
+        vfu_logf(s->host, VFU_LOG_ERROR, "cannot start the thread that limits a script's time: %s", strerror(-err));
+    return err;
+}
+
+void budget_stop(struct script *s)
+{
+    pthread_t ended;
+
+    pthread_mutex_lock(&lock);
+    for (struct script **p = &scripts; *p; p = &(*p)->next_timed)
+        if (*p == s) {
+            *p = s->next_timed;
+            break;
+        }
+    /* The last one out ends the thread: the file may be unloaded after it. */
+    if (scripts || !ticker_runs) {
+        pthread_mutex_unlock(&lock);
+        return;
+    }
+    ticker_ends = true;
+    ticker_runs = false;
+    ended = ticker;
+    pthread_cond_signal(&wake);
+    pthread_mutex_unlock(&lock);
+    pthread_join(ended, NULL);
+}
+
+void budget_set(struct script *s, uint64_t ns)
+{
+    pthread_mutex_lock(&lock);
+    s->budget = ns;
+    pthread_cond_signal(&wake);
+    pthread_mutex_unlock(&lock);
+}
+
+static void on_count(lua_State *L, lua_Debug *ar)
+{
+    struct script *s = script_of(L);
+
+    if (atomic_load_explicit(&s->stale, memory_order_relaxed) != atomic_load_explicit(&s->epoch, memory_order_relaxed)) {
+        if (lua_gethookcount(L) == 1)
+            budget_arm(L); /* a coroutine of the script's that outlived a stopped callback */
+        return;
+    }
+    s->tripped = true;
+    lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
+    lua_getinfo(L, "Sl", ar);
+    luaL_error(L, "%s:%d: stopped after its time of %f s", ar->short_src, ar->currentline, (double)s->budget / 1e9);
+}
+
+void budget_arm(lua_State *L)
+{
+    lua_sethook(L, on_count, LUA_MASKCOUNT, BUDGET_COUNT);
+}

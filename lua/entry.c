@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * entry - the Lua binding as a plugin: its table, its one exported symbol, and where the host's callbacks go.
+ *
+ * The binding runs the script that vfu_params.source names. describe loads and runs it on main's thread; create binds
+ * it to the device; from then on it lives on the device's thread.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lua/binding.h"
+
+static void entry_destroy(void *self)
+{
+    struct script *s = self;
+
+    if (!s)
+        return;
+    if (s->L)
+        task_close_all(s);
+    state_close(s);
+    task_free(s);
+    save_drop(s);
+    budget_stop(s);
+    util_arena_free(s);
+    free(s->path);
+    free(s);
+}
+
+static int32_t entry_describe(const struct vfu_host *host, const struct vfu_params *params, struct vfu_desc *desc)
+{
+    struct script *s;
+    uint32_t size = desc->struct_size;
+    int err = -ENOMEM;
+
+    if (!params || !params->source) {
+        host->log(host, VFU_LOG_ERROR, "the Lua binding runs a script: name a .lua file");
+        return -EINVAL;
+    }
+    s = calloc(1, sizeof *s);
+    if (!s) {
+        host->log(host, VFU_LOG_ERROR, "not enough memory");
+        return err;
+    }
+    s->host = host;
+    s->limit = SCRIPT_MEMORY;
+    s->budget = SCRIPT_BUDGET;
+    s->path = strdup(params->source);
+    if (s->path && !(err = budget_start(s)) && !(err = state_new(s)) && !(err = state_run(s))) {
+        memcpy(desc, &s->d, sizeof *desc < size ? sizeof *desc : size);
+        desc->struct_size = size;
+        return 0;
+    }
+    entry_destroy(s);
+    return err;
+}
+
+static int32_t entry_create(const struct vfu_host *host, const struct vfu_params *params, void **self)
+{
+    struct script *s = *self;
+
+    (void)params;
+    s->host = host;
+    s->regs = host->extension(host, VFU_EXT_REGMAP);
+    if (!s->regs) {
+        host->log(host, VFU_LOG_ERROR, "this host has no register map for the Lua binding");
+        return -ENOTSUP;
+    }
+    for (uint32_t i = 0; i < 6; i++)
+        if (s->bars[i] && s->bars[i]->ram) {
+            s->bars[i]->ram->data = host->bar_memory(host, i);
+            if (!s->bars[i]->ram->data) {
+                vfu_logf(host, VFU_LOG_ERROR, "the host has no memory for BAR %u", i);
+                return -ENOMEM;
+            }
+        }
+    return 0;
+}
+
+static int32_t entry_reset(void *self, uint32_t kind)
+{
+    struct script *s = self;
+
+    task_close_all(s);
+    save_drop(s);
+    event_clear(s);
+    if (s->on[HOOK_RESET] == LUA_NOREF)
+        return 0;
+    lua_rawgeti(s->L, LUA_REGISTRYINDEX, s->kind_refs[kind <= VFU_RESET_FLR ? kind : VFU_RESET_BUS]);
+    hooks_on(s, HOOK_RESET, "reset", 1);
+    return 0; /* a hook that failed has been reported; the reset itself is done */
+}
+
+static void entry_event(void *self, uint32_t event, uint64_t arg)
+{
+    if (event == EVENT_SLEEP)
+        task_wake_sleeper(self, arg);
+    else
+        event_fire(self, arg);
+}
+
+static void entry_attach(void *self, const struct vfu_client *client)
+{
+    (void)client;
+    hooks_on(self, HOOK_ATTACH, "attach", 0);
+}
+
+static void entry_detach(void *self)
+{
+    task_wake_cancelled(self);
+    hooks_on(self, HOOK_DETACH, "detach", 0);
+}
+
+static void entry_quiesce(void *self)
+{
+    struct script *s = self;
+
+    s->frozen = true;
+}
+
+static void entry_resume(void *self)
+{
+    struct script *s = self;
+
+    s->frozen = false;
+    task_resubmit(s);
+    save_restart(s);
+}
+
+static void entry_power(void *self, uint32_t state)
+{
+    struct script *s = self;
+
+    if (s->on[HOOK_POWER] == LUA_NOREF)
+        return;
+    lua_pushinteger(s->L, state);
+    hooks_on(s, HOOK_POWER, "power", 1);
+}
+
+static const void *entry_extension(const char *id)
+{
+    static const struct vfu_regmap_ops regmap = {
+        .struct_size = sizeof regmap,
+        .read = hooks_read,
+        .write = hooks_write,
+        .locked = hooks_locked,
+    };
+    static const struct vfu_migration_ops migration = {
+        .struct_size = sizeof migration,
+        .save = save_save,
+        .load = save_load,
+    };
+
+    if (!strcmp(id, VFU_EXT_REGMAP))
+        return &regmap;
+    if (!strcmp(id, VFU_EXT_MIGRATION))
+        return &migration;
+    return NULL;
+}
+
+VFU_EXPORT const struct vfu_plugin *vfu_plugin_entry(void)
+{
+    static const struct vfu_plugin plugin = {
+        .struct_size = sizeof plugin,
+        .abi_version = VFU_ABI_VERSION,
+        .caps = VFU_CAP_DMA | VFU_CAP_DMA_MAP | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_MSIX | VFU_CAP_RESET | VFU_CAP_MMAP |
+                VFU_CAP_MIGRATION | VFU_CAP_TIMERS | VFU_CAP_RELOAD,
+        .name = "lua",
+        .version = VFU_SDK_VERSION,
+        .summary = "runs a device model written in Lua 5.4",
+        .sdk = VFU_SDK_VERSION,
+        .describe = entry_describe,
+        .create = entry_create,
+        .destroy = entry_destroy,
+        .access = hooks_access,
+        .reset = entry_reset,
+        .event = entry_event,
+        .attach = entry_attach,
+        .detach = entry_detach,
+        .quiesce = entry_quiesce,
+        .resume = entry_resume,
+        .power = entry_power,
+        .extension = entry_extension,
+    };
+
+    return &plugin;
+}

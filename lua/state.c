@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * state - one script's Lua state: its memory ceiling, its sandbox, loading, protected calls, collection, error reports.
+ *
+ * The collector stands still while callbacks run, and works between them in steps that the host defers until the reply
+ * is sent. Runs on the script's thread.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lua/binding.h"
+
+#define GC_SLACK ((size_t)256 << 10) /* growth before a collection is worth while */
+#define GC_STEP 16                   /* KiB of allocation that one deferred step makes up for */
+
+#define REPORT_BURST 4u
+#define REPORT_WINDOW UINT64_C(1000000000)
+
+void *state_alloc(void *ud, void *ptr, size_t osize, size_t nsize)
+{
+    struct script *s = ud;
+    size_t old = ptr ? osize : 0;
+    void *p;
+
+    if (!nsize) {
+        free(ptr);
+        s->used -= old;
+        return NULL;
+    }
+    /* Shrinking must never fail, says the manual. */
+    if (nsize > old && (nsize - old > s->limit || s->used > s->limit - (nsize - old)))
+        return NULL;
+    p = realloc(ptr, nsize);
+    if (!p)
+        return nsize <= old ? ptr : NULL;
+    s->used += nsize - old;
+    return p;
+}
+
+/* ---- sandbox ---- */
+
+/* load(chunk, name, mode, env) with the mode fixed: binary chunks can be made to corrupt the interpreter. */
+static int safe_load(lua_State *L)
+{
+    bool has_env = !lua_isnone(L, 4);
+
+    lua_settop(L, 4);
+    lua_pushliteral(L, "t");
+    lua_replace(L, 3);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_settop(L, has_env ? 5 : 4); /* a nil environment is not the same as none */
+    lua_call(L, has_env ? 4 : 3, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
+static int safe_setmetatable(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    if (lua_istable(L, 2)) {
+        lua_pushliteral(L, "__gc");
+        if (lua_rawget(L, 2) != LUA_TNIL)
+            return luaL_error(L, "__gc is not available to scripts; use a to-be-closed variable");
+        lua_pop(L, 1);
+    }
+    lua_settop(L, 2);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, 2, 1);
+    return 1;
+}
+
+static int safe_collectgarbage(lua_State *L)
+{
+    const char *what = luaL_optstring(L, 1, "collect");
+
+    if (!strcmp(what, "count")) {
+        lua_pushnumber(L, (lua_Number)script_of(L)->used / 1024);
+    } else if (!strcmp(what, "collect") || !strcmp(what, "step")) {
+        lua_gc(L, LUA_GCCOLLECT);
+        lua_pushinteger(L, 0);
+    } else {
+        return luaL_error(L, "collectgarbage(\"%s\") is not available to scripts: collection is the host's", what);
+    }
+    return 1;
+}
+
+/* What `require` looks for: a text file beside the script; dots are folders. */
+static int load_module(lua_State *L, const char *name)
+{
+    struct script *s = script_of(L);
+    const char *slash = strrchr(s->path, '/'), *file;
+
+    for (const char *p = name; *p; p++)
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.", *p) || (*p == '.' && p[1] == '.'))
+            return luaL_error(L, "bad module name \"%s\"", name);
+    lua_pushlstring(L, s->path, slash ? (size_t)(slash + 1 - s->path) : 0);
+    luaL_gsub(L, name, ".", "/");
+    lua_pushliteral(L, ".lua");
+    lua_concat(L, 3);
+    file = lua_tostring(L, -1);
+
+    int rc = luaL_loadfilex(L, file, "t");
+    if (rc == LUA_ERRFILE)
+        return luaL_error(L, "no module \"%s\": %s", name, lua_tostring(L, -1));
+    if (rc != LUA_OK)
+        return lua_error(L);
+    lua_pushstring(L, name);
+    lua_pushstring(L, file);
+    lua_call(L, 2, 1);
+    return 1;
+}
+
+static int safe_require(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+
+    lua_settop(L, 1);
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    if (lua_getfield(L, 2, name) != LUA_TNIL)
+        return 1;
+    if (!strcmp(name, "ffi"))
+        return luaL_error(L, "the ffi library is not part of this build");
+    if (!strcmp(name, "vfu.test"))
+        return luaL_error(L, "vfu.test is for the scripts of vfu-client test, not for devices");
+    load_module(L, name);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_pushboolean(L, 1);
+    }
+    lua_pushvalue(L, -1);
+    lua_setfield(L, 2, name);
+    return 1;
+}
+
+static void warn_part(void *ud, const char *text, int to_be_continued)
+{
+    struct script *s = ud;
+
+    (void)to_be_continued;
+    s->host->log(s->host, VFU_LOG_WARN, text);
+}
+
+static void open_sandbox(lua_State *L)
+{
+    static const luaL_Reg libs[] = {
+        { LUA_GNAME, luaopen_base },       { LUA_TABLIBNAME, luaopen_table },   { LUA_STRLIBNAME, luaopen_string },
+        { LUA_MATHLIBNAME, luaopen_math }, { LUA_UTF8LIBNAME, luaopen_utf8 },   { LUA_COLIBNAME, luaopen_coroutine },
+        { LUA_OSLIBNAME, luaopen_os },
+    };
+    static const char *const gone[] = { "dofile", "loadfile" };
+    static const char *const os_kept[] = { "time", "date", "clock", "difftime" };
+    static const struct {
+        const char *name;
+        lua_CFunction fn;
+    } wrapped[] = { { "load", safe_load }, { "setmetatable", safe_setmetatable }, { "collectgarbage", safe_collectgarbage } };
+
+    for (size_t i = 0; i < sizeof libs / sizeof libs[0]; i++) {
+        luaL_requiref(L, libs[i].name, libs[i].func, 1);
+        lua_pop(L, 1);
+    }
+    for (size_t i = 0; i < sizeof gone / sizeof gone[0]; i++) {
+        lua_pushnil(L);
+        lua_setglobal(L, gone[i]);
+    }
+    for (size_t i = 0; i < sizeof wrapped / sizeof wrapped[0]; i++) {
+        lua_getglobal(L, wrapped[i].name);
+        lua_pushcclosure(L, wrapped[i].fn, 1);
+        lua_setglobal(L, wrapped[i].name);
+    }
+    lua_getglobal(L, LUA_STRLIBNAME);
+    lua_pushnil(L);
+    lua_setfield(L, -2, "dump");
+    lua_pop(L, 1);
+
+    lua_newtable(L);
+    lua_getglobal(L, LUA_OSLIBNAME);
+    for (size_t i = 0; i < sizeof os_kept / sizeof os_kept[0]; i++) {
+        lua_getfield(L, -1, os_kept[i]);
+        lua_setfield(L, -3, os_kept[i]);
+    }
+    lua_pop(L, 1);
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, LUA_OSLIBNAME);
+    /* As much of `package` as scripts use: what is loaded. */
+    lua_newtable(L);
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, "loaded");
+    lua_setglobal(L, LUA_LOADLIBNAME);
+    lua_pop(L, 1);
+    lua_setglobal(L, LUA_OSLIBNAME);
+
+    lua_pushcfunction(L, safe_require);
+    lua_setglobal(L, "require");
+}
+
+static void open_vfu(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        { "device", declare_device }, { "reg", map_reg },     { "flag", map_flag },     { "field", map_field },
+        { "group", map_group },       { "buffer", buffer_new }, { "sleep", task_sleep }, { NULL, NULL },
+    };
+
+    map_open(L);
+    buffer_open(L);
+    dma_open(L);
+    event_open(L);
+    object_open(L);
+    luaL_newlib(L, functions);
+    log_open(L);
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, "vfu");
+    lua_pop(L, 2);
+}
+
+/* ---- errors ---- */
+
+/* The message handler of every call on the main stack: the message as text, and where it comes from. */
+static int add_traceback(lua_State *L)
+{
+    const char *text = lua_tostring(L, 1);
+
+    if (!text)
+        text = luaL_tolstring(L, 1, NULL);
+    luaL_traceback(L, L, text, 1);
+    return 1;
+}
+
+static int push_dead_traceback(lua_State *L)
+{
+    lua_State *co = lua_touserdata(L, 1);
+    const char *text = lua_tostring(co, -1);
+
+    if (!text) {
+        lua_pushvalue(co, -1);
+        lua_xmove(co, L, 1);
+        text = luaL_tolstring(L, -1, NULL);
+    }
+    luaL_traceback(L, co, text, 0);
+    return 1;
+}
+
+static bool report_allowed(struct script *s)
+{
+    uint64_t now = VFU_HAS(s->host, now) ? s->host->now(s->host) : 0;
+
+    if (now - s->report_window >= REPORT_WINDOW) {
+        if (s->report_dropped)
+            vfu_logf(s->host, VFU_LOG_ERROR, "%u more errors of the script are not shown", s->report_dropped);
+        s->report_window = now;
+        s->report_count = s->report_dropped = 0;
+    }
+    if (s->report_count++ < REPORT_BURST)
+        return true;
+    s->report_dropped++;
+    return false;
+}
+
+void state_report_text(struct script *s, const char *what, const char *text)
+{
+    size_t n;
+    char *line;
+
+    if (!report_allowed(s))
+        return;
+    n = strlen(what) + strlen(text) + 3;
+    line = malloc(n);
+    if (!line) {
+        s->host->log(s->host, VFU_LOG_ERROR, text);
+        return;
+    }
+    snprintf(line, n, "%s%s%s", what, *what ? ": " : "", text);
+    s->host->log(s->host, VFU_LOG_ERROR, line);
+    free(line);
+}
+
+void state_report(struct script *s, lua_State *co, const char *what)
+{
+    lua_State *L = s->L;
+    const char *text;
+
+    if (co != L) {
+        lua_pushcfunction(L, push_dead_traceback);
+        lua_pushlightuserdata(L, co);
+        lua_pcall(L, 1, 1, 0);
+    }
+    text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text";
+    if (!strcmp(text, "not enough memory")) { /* Lua has no place left to say where */
+        char more[256];
+
+        snprintf(more, sizeof more, "%.100s: not enough memory: a script has %zu MiB; is there an endless recursion or table?",
+                 s->path, s->limit >> 20);
+        state_report_text(s, what, more);
+    } else {
+        state_report_text(s, what, text);
+    }
+    if (co != L)
+        lua_pop(L, 1);
+}
+
+/* ---- calls ---- */
+
+void state_enter(struct script *s)
+{
+    uint64_t epoch = atomic_load_explicit(&s->epoch, memory_order_relaxed);
+
+    atomic_store_explicit(&s->epoch, epoch + 1, memory_order_relaxed);
+}
+
+static void collect_step(void *arg)
+{
+    struct script *s = arg;
+
+    s->gc_armed = false;
+    state_enter(s);
+    if (lua_gc(s->L, LUA_GCSTEP, GC_STEP)) {
+        s->gc_mark = s->used + s->used / 2 + GC_SLACK;
+        state_leave(s);
+        return;
+    }
+    s->gc_mark = 0; /* the cycle goes on: state_leave arms the next step */
+    state_leave(s);
+}
+
+static void collect_some(struct script *s)
+{
+    /* What the steps cannot keep up with is collected at once, before callbacks begin to fail. */
+    if (s->used > s->limit - s->limit / 4) {
+        lua_gc(s->L, LUA_GCCOLLECT);
+        s->gc_mark = s->used + s->used / 2 + GC_SLACK;
+        if (s->gc_mark > s->limit - s->limit / 4)
+            s->gc_mark = s->limit - s->limit / 8; /* live data: do not collect after each call */
+        return;
+    }
+    if (s->gc_armed)
+        return;
+    if (s->host->defer(s->host, collect_step, s) == 0) {
+        s->gc_armed = true;
+    } else {
+        lua_gc(s->L, LUA_GCSTEP, GC_STEP);
+        s->gc_mark = s->used + GC_SLACK / 4;
+    }
+}
+
+void state_leave(struct script *s)
+{
+    uint64_t epoch = atomic_load_explicit(&s->epoch, memory_order_relaxed);
+
+    atomic_store_explicit(&s->epoch, epoch + 1, memory_order_relaxed);
+    if (s->tripped) {
+        s->tripped = false;
+        budget_arm(s->L);
+    }
+    if (s->used > s->gc_mark)
+        collect_some(s);
+}
+
+int state_call(struct script *s, int nargs, int nresults, const char *what)
+{
+    int rc;
+
+    state_enter(s);
+    rc = lua_pcall(s->L, nargs, nresults, STACK_TRACEBACK);
+    state_leave(s);
+    if (rc == LUA_OK)
+        return 0;
+    if (!s->result)
+        state_report(s, s->L, what);
+    lua_pop(s->L, 1);
+    return -EIO;
+}
+
+/* ---- life ---- */
+
+static int panic(lua_State *L)
+{
+    struct script *s = script_of(L);
+
+    s->host->log(s->host, VFU_LOG_ERROR, "Lua has raised outside of a protected call; this is a fault of the binding");
+    return 0; /* Lua aborts */
+}
+
+static int open_all(lua_State *L)
+{
+    open_sandbox(L);
+    open_vfu(L);
+    return 0;
+}
+
+int state_new(struct script *s)
+{
+    lua_State *L = lua_newstate(state_alloc, s);
+
+    if (!L) {
+        s->host->log(s->host, VFU_LOG_ERROR, "not enough memory for a Lua state");
+        return -ENOMEM;
+    }
+    s->L = L;
+    s->gc_mark = SIZE_MAX; /* while the script loads, Lua collects as it likes */
+    *(struct script **)lua_getextraspace(L) = s;
+    lua_atpanic(L, panic);
+    lua_setwarnf(L, warn_part, s);
+    budget_arm(L);
+    s->dev_ref = s->members_ref = s->regs_ref = s->state_ref = LUA_NOREF;
+    s->events_ref = s->calls_ref = s->names_ref = s->raw_ref = LUA_NOREF;
+    for (int i = 0; i < HOOKS; i++)
+        s->on[i] = LUA_NOREF;
+    lua_pushcfunction(L, add_traceback); /* STACK_TRACEBACK */
+    lua_pushcfunction(L, open_all);
+    return state_call(s, 0, 0, "") ? -ENOMEM : 0;
+}
+
+static int run_file(lua_State *L)
+{
+    struct script *s = script_of(L);
+
+    if (luaL_loadfilex(L, s->path, "t") != LUA_OK)
+        return lua_error(L);
+    lua_call(L, 0, 1);
+    if (!s->declared)
+        return luaL_error(L, "%s: no device: call vfu.device and return what it returns", s->path);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->dev_ref);
+    if (!lua_rawequal(L, -1, -2))
+        return luaL_error(L, "%s: the script must return its device, not %s", s->path, luaL_typename(L, -2));
+    declare_finish(L, lua_touserdata(L, 1));
+    s->sealed = true;
+    return 0;
+}
+
+int state_run(struct script *s)
+{
+    lua_State *L = s->L;
+
+    lua_pushcfunction(L, run_file);
+    lua_pushlightuserdata(L, &s->d);
+    if (state_call(s, 1, 0, ""))
+        return s->result ? s->result : -ENOEXEC;
+    if (s->result)
+        return s->result;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->dev_ref); /* STACK_DEVICE */
+    lua_gc(L, LUA_GCCOLLECT);
+    lua_gc(L, LUA_GCSTOP);
+    s->gc_mark = s->used + GC_SLACK;
+    return 0;
+}
+
+void state_close(struct script *s)
+{
+    if (s->L) {
+        state_enter(s);
+        lua_close(s->L);
+    }
+    s->L = NULL;
+}
