@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# guest.sh - what the guest tests share; sourced by bash. Prints TAP.
+#
+# Environment (make check-guest sets it): VFU_HOST is the program under test, VFU_SRCDIR the source tree, VFU_BUILDDIR the
+# build, VFU_CC a C compiler; VFU_GUEST_CACHE the folder for kernel and QEMU.
+set -u
+: "${VFU_SRCDIR:=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}"
+: "${VFU_BUILDDIR:=$VFU_SRCDIR/build}"
+: "${VFU_HOST:=$VFU_BUILDDIR/vfu-host}"
+guest_tools=$VFU_SRCDIR/tests/guest
+guest_cases=0
+guest_host_pid=
+
+guest_end()
+{
+    [ -z "$guest_host_pid" ] || kill "$guest_host_pid" 2>/dev/null
+    rm -rf "$guest_work"
+}
+
+# Everything that can be missing is looked for here; what is missing is said, and the test is skipped.
+guest_begin()
+{
+    local status
+    export VFU_GUEST=${VFU_GUEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/vfu-guest}
+    guest_work=$(mktemp -d "${TMPDIR:-/tmp}/vfu-guest.XXXXXX") || exit 99
+    trap guest_end EXIT
+    trap 'exit 143' INT TERM
+    "$guest_tools/setup.sh" -r "$VFU_GUEST" 2>"$guest_work/setup.log"
+    status=$?
+    cat "$guest_work/setup.log" >&2
+    if [ $status = 77 ]; then
+        echo "1..0 # SKIP $(tail -n 1 "$guest_work/setup.log")"
+        exit 77
+    fi
+    if [ $status != 0 ]; then
+        echo "Bail out! tests/guest/setup.sh failed"
+        exit 99
+    fi
+}
+
+# guest_case ok|not_ok TEXT
+guest_case()
+{
+    guest_cases=$((guest_cases + 1))
+    if [ "$1" = ok ]; then echo "ok $guest_cases - $2"; else echo "not ok $guest_cases - $2"; fi
+}
+
+# guest_compile SOURCE: a static program that runs in the guest, in the work folder, named as its source
+guest_compile()
+{
+    local name
+    name=$(basename "$1" .c)
+    # shellcheck disable=SC2086  # the compiler may come with flags
+    ${VFU_CC:-cc} -std=gnu11 -D_GNU_SOURCE= -O2 -static -Wall -Wextra -o "$guest_work/$name" "$guest_tools/$1" || {
+        echo "Bail out! tests/guest/$1 does not compile"
+        exit 99
+    }
+}
+
+# guest_host PLUGIN [KEY=VALUE]...: start the host, with its socket at $guest_socket
+guest_host()
+{
+    local i
+    guest_socket=$guest_work/device.sock
+    "$VFU_HOST" --plugin "$@" --socket-path "$guest_socket" </dev/null >"$guest_work/host.log" 2>&1 &
+    guest_host_pid=$!
+    for ((i = 0; i < 200; i++)); do
+        [ ! -S "$guest_socket" ] || return 0
+        kill -0 "$guest_host_pid" 2>/dev/null || break
+        sleep .05
+    done
+    return 1
+}
+
+# guest_run LABEL BOOT-ARGUMENT...: boot, count the guest's cases under LABEL, then stop the host and look how it ends
+guest_run()
+{
+    local label=$1 line status bad=0
+    shift
+    "$guest_tools/boot.sh" -s "$guest_socket" "$@" >"$guest_work/output" 2>&1
+    status=$?
+    while IFS= read -r line; do
+        case $line in
+        "ok - "*) guest_case ok "$label: ${line#ok - }" ;;
+        "not ok - "*) guest_case not_ok "$label: ${line#not ok - }"; bad=1 ;;
+        "Bail out!"*) guest_case not_ok "$label: $line"; bad=1 ;;
+        *) printf '# %s\n' "$line" ;;
+        esac
+    done <"$guest_work/output"
+    [ "$status" = 0 ] || { [ $bad = 1 ] || guest_case not_ok "$label: the guest's script ends with status $status"; bad=1; }
+    kill -TERM "$guest_host_pid" 2>/dev/null
+    wait "$guest_host_pid"
+    status=$?
+    guest_host_pid=
+    if [ $status = 0 ] && [ ! -e "$guest_socket" ]; then
+        guest_case ok "$label: the host ends cleanly and takes its socket away"
+    else
+        guest_case not_ok "$label: the host ends with status $status"
+        bad=1
+    fi
+    [ $bad = 0 ] || sed 's/^/# host: /' "$guest_work/host.log"
+}
+
+# guest_failed LABEL: the host did not come up
+guest_failed()
+{
+    guest_case not_ok "$1: the host comes up"
+    sed 's/^/# host: /' "$guest_work/host.log"
+    kill "$guest_host_pid" 2>/dev/null
+    wait "$guest_host_pid"
+    guest_host_pid=
+}
+
+guest_done()
+{
+    echo "1..$guest_cases"
+}
