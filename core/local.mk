@@ -25,6 +25,8 @@ core_libcore_la_SOURCES = \
 	core/irq.h \
 	core/irq_private.h \
 	core/irqimage.c \
+	core/lane.c \
+	core/lane.h \
 	core/log.c \
 	core/log.h \
 	core/loop.c \

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "core/command.h"
+#include "core/lane.h"
 
 /* Receives of one client before timers and other work get a turn. */
 #define RECEIVES_A_TURN 16
@@ -275,8 +276,14 @@ static bool handle_all(struct session *s)
 
     if (s->sinking && (!transport_sunk(&s->main) || !finish_sink(s)))
         return transport_sunk(&s->main) ? false : true;
-    while ((found = transport_next(&s->main, &m)) > 0) {
-        bool handled = handle(s, &m);
+    for (;;) {
+        bool handled;
+
+        lane_run(s);
+        found = transport_next(&s->main, &m);
+        if (found <= 0)
+            break;
+        handled = handle(s, &m);
 
         if (s->dead) {
             for (uint32_t i = 0; i < m.nfds; i++)
