@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # summary.sh DIRECTORY... - add up the test results that lie in these builds; the last line is
 # "N passed, N failed, N skipped". Every failure and every skip is named. Exit 1 if anything failed or nothing ran.
-find "$@" -name '*.trs' -type f | sort | awk '
+find "$@" -name '*.trs' -type f -not -path '*/_build/*' | sort | awk '
     {
         file = $0
         test = file
