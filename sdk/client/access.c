@@ -152,7 +152,8 @@ int vfuc_write_multi(struct vfuc *c, const struct vfuc_multi *writes, uint32_t n
     if (size != sizeof done)
         return conn_broken(c, -EPROTO, "REGION_WRITE_MULTI: a reply of %zu bytes, expected %zu", size, sizeof done);
     if (done > n)
-        return conn_broken(c, -EPROTO, "REGION_WRITE_MULTI: the server says it did %llu of %u writes", (unsigned long long)done, n);
+        return conn_broken(c, -EPROTO, "REGION_WRITE_MULTI: the server says it did %llu of %u writes",
+                           (unsigned long long)done, n);
     return (int)done;
 }
 

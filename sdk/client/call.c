@@ -163,8 +163,8 @@ static int call_refused(struct vfuc *c, const struct slot *slot, const struct vf
     const char *text = strerror(-err);
 
     if (slot->command == VFU_CMD_REGION_READ || slot->command == VFU_CMD_REGION_WRITE)
-        return conn_error(c, err, "%s of %u bytes at 0x%llx of region %u: the server says: %s", call_name(slot->command),
-                          slot->size, (unsigned long long)slot->offset, slot->region, text);
+        return conn_error(c, err, "%s of %u bytes at 0x%llx of region %u: the server says: %s",
+                          call_name(slot->command), slot->size, (unsigned long long)slot->offset, slot->region, text);
     return conn_error(c, err, "%s: the server says: %s", call_name(slot->command), text);
 }
 
@@ -178,14 +178,15 @@ static int call_check_access(struct vfuc *c, const struct slot *slot, uint32_t s
     if (slot->command == VFU_CMD_REGION_READ)
         expected += slot->size;
     if (size != expected)
-        return conn_broken(c, -EPROTO, "reply id %u (%s): %u bytes, expected %u", slot->id, call_name(slot->command), size,
-                           expected);
+        return conn_broken(c, -EPROTO, "reply id %u (%s): %u bytes, expected %u", slot->id, call_name(slot->command),
+                           size, expected);
     memcpy(&reply, body, sizeof reply);
     if (reply.offset != slot->offset || reply.region != slot->region || reply.count != slot->size)
-        return conn_broken(c, -EPROTO,
-                           "reply id %u (%s): region %u, offset 0x%llx, %u bytes; expected region %u, offset 0x%llx, %u bytes",
-                           slot->id, call_name(slot->command), reply.region, (unsigned long long)reply.offset, reply.count,
-                           slot->region, (unsigned long long)slot->offset, slot->size);
+        return conn_broken(
+            c, -EPROTO,
+            "reply id %u (%s): region %u, offset 0x%llx, %u bytes; expected region %u, offset 0x%llx, %u bytes",
+            slot->id, call_name(slot->command), reply.region, (unsigned long long)reply.offset, reply.count,
+            slot->region, (unsigned long long)slot->offset, slot->size);
     return 0;
 }
 
@@ -247,7 +248,8 @@ static int call_got(struct vfuc *c, struct wire *wire, ssize_t n)
     if (n > 0 || n == -EAGAIN)
         return 0;
     if (n == 0 || n == -ECONNRESET)
-        return conn_broken(c, -ENOTCONN, "the server has closed the %s", wire == &c->main ? "connection" : "twin socket");
+        return conn_broken(c, -ENOTCONN, "the server has closed the %s",
+                           wire == &c->main ? "connection" : "twin socket");
     if (n == -ENOBUFS)
         return conn_broken(c, -EPROTO, "a message larger than the receive buffer");
     return conn_broken(c, (int)n, "cannot receive: %s", strerror((int)-n));
@@ -308,7 +310,8 @@ static int call_direct(struct vfuc *c, uint64_t deadline)
         }
         err = poll(&(struct pollfd){ c->main.fd, POLLIN, 0 }, 1, conn_left(deadline));
         if (err == 0) {
-            conn_broken(c, -EPROTO, "the server stopped inside a reply, after %zu of %u bytes of data", done, slot->size);
+            conn_broken(c, -EPROTO, "the server stopped inside a reply, after %zu of %u bytes of data", done,
+                        slot->size);
             return -ETIMEDOUT;
         }
     }
@@ -333,15 +336,16 @@ static int call_dispatch_wire(struct vfuc *c, struct wire *wire, uint64_t deadli
         }
         memcpy(&header, wire->rx + wire->head, sizeof header);
         if (size < 0)
-            return conn_broken(c, -EPROTO, "message of %u bytes from the server (16 to %zu are possible)", header.size, wire->cap);
+            return conn_broken(c, -EPROTO, "message of %u bytes from the server (16 to %zu are possible)", header.size,
+                               wire->cap);
         if ((header.flags & VFU_MSG_TYPE_MASK) == VFU_MSG_REPLY && wire == &c->main) {
             r = call_reply(c, &header);
         } else if ((header.flags & VFU_MSG_TYPE_MASK) == VFU_MSG_COMMAND) {
             r = memory_serve(c, wire, (size_t)size);
             served++;
         } else {
-            r = conn_broken(c, -EPROTO, "message id %u (%s) with senseless flags 0x%x", header.id, call_name(header.command),
-                            header.flags);
+            r = conn_broken(c, -EPROTO, "message id %u (%s) with senseless flags 0x%x", header.id,
+                            call_name(header.command), header.flags);
         }
         if (r < 0)
             return r;

@@ -193,8 +193,7 @@ const struct vfuc_server *vfuc_server(const struct vfuc *c)
     return c->negotiated ? &c->server : NULL;
 }
 
-/* The first receive of a wait is a blocking one, which saves a system call on every access. */
-static int conn_socket_timeout(struct vfuc *c, int fd)
+static int conn_socket_limit(struct vfuc *c, int fd, int which)
 {
     struct timeval t = { 0, 0 };
 
@@ -204,9 +203,15 @@ static int conn_socket_timeout(struct vfuc *c, int fd)
         if (!t.tv_sec && !t.tv_usec)
             t.tv_usec = 1;
     }
-    if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t) < 0)
+    if (setsockopt(fd, SOL_SOCKET, which, &t, sizeof t) < 0)
         return conn_error(c, -errno, "cannot set the socket's time limit: %s", strerror(errno));
     return 0;
+}
+
+/* The first receive of a wait is a blocking one, which saves a system call on every access. */
+static int conn_socket_timeout(struct vfuc *c, int fd)
+{
+    return conn_socket_limit(c, fd, SO_RCVTIMEO);
 }
 
 int vfuc_timeout(struct vfuc *c, uint64_t timeout_ns)
@@ -242,21 +247,21 @@ int vfuc_attach(struct vfuc *c, int fd)
 /* -ENOENT: no socket there yet; -ECONNREFUSED: nobody behind it yet. */
 static bool conn_not_yet(int err)
 {
-    return err == -ENOENT || err == -ECONNREFUSED || err == -EAGAIN;
+    return err == -ENOENT || err == -ECONNREFUSED;
 }
 
-static int conn_dial(const struct sockaddr_un *address)
+static int conn_dial(struct vfuc *c, const struct sockaddr_un *address)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int err = 0;
+    int err;
 
     if (fd < 0)
         return -errno;
-    while (connect(fd, (const struct sockaddr *)address, sizeof *address) < 0) {
-        if (errno == EINTR)
-            continue;
-        err = -errno;
-        break;
+    /* Where many wait to be accepted, connect sleeps, and this is the limit it knows. */
+    err = conn_socket_limit(c, fd, SO_SNDTIMEO);
+    while (!err && connect(fd, (const struct sockaddr *)address, sizeof *address) < 0) {
+        if (errno != EINTR)
+            err = errno == EAGAIN ? -ETIMEDOUT : -errno;
     }
     if (err == -EISCONN)
         err = 0;
@@ -279,7 +284,7 @@ int vfuc_connect(struct vfuc *c, const char *path)
         return conn_error(c, -ENAMETOOLONG, "%.60s...: longer than a socket's path can be (%zu bytes)", path,
                           sizeof address.sun_path - 1);
     strcpy(address.sun_path, path);
-    while ((fd = conn_dial(&address)) < 0) {
+    while ((fd = conn_dial(c, &address)) < 0) {
         if (!(c->options.flags & VFUC_WAIT) || !conn_not_yet(fd) || conn_now() >= deadline)
             return conn_error(c, fd, "%s: %s", path, strerror(-fd));
         nanosleep(&(struct timespec){ 0, 2000000 }, NULL);

@@ -56,7 +56,8 @@ uint32_t wire_take_fds(struct wire *wire, size_t size, int *fds, uint32_t max);
 void wire_consume(struct wire *wire, size_t size);
 /* Sends everything, fds with the first byte. While the socket is full, what arrives is buffered, so that two sides
  * that both send do not wait for each other. `iov` is used up. `sent`, if not NULL, is the bytes that left. */
-int wire_send(struct wire *wire, struct iovec *iov, int n, const int *fds, uint32_t nfds, uint64_t deadline, size_t *sent);
+int wire_send(struct wire *wire, struct iovec *iov, int n, const int *fds, uint32_t nfds, uint64_t deadline,
+              size_t *sent);
 
 /* ---- connection ----------------------------------------------------------------------------------------------- */
 

@@ -63,7 +63,8 @@ static int device_areas(struct vfuc *c, const uint8_t *body, size_t size, uint32
         struct vfio_region_info_cap_sparse_mmap sparse;
 
         if (next <= at || next > size || size - next < sizeof cap)
-            return conn_broken(c, -EPROTO, "DEVICE_GET_REGION_INFO %u: a capability at byte %u of %zu", region->index, next, size);
+            return conn_broken(c, -EPROTO, "DEVICE_GET_REGION_INFO %u: a capability at byte %u of %zu", region->index,
+                               next, size);
         at = next;
         memcpy(&cap, body + at, sizeof cap);
         next = cap.next;
@@ -73,10 +74,12 @@ static int device_areas(struct vfuc *c, const uint8_t *body, size_t size, uint32
             return conn_broken(c, -EPROTO, "DEVICE_GET_REGION_INFO %u: cut short", region->index);
         memcpy(&sparse, body + at, sizeof sparse);
         if (sparse.nr_areas > (size - at - sizeof sparse) / sizeof *areas)
-            return conn_broken(c, -EPROTO, "DEVICE_GET_REGION_INFO %u: %u areas in %zu bytes", region->index, sparse.nr_areas, size);
+            return conn_broken(c, -EPROTO, "DEVICE_GET_REGION_INFO %u: %u areas in %zu bytes", region->index,
+                               sparse.nr_areas, size);
         region->nareas = sparse.nr_areas;
         if (areas)
-            memcpy(areas, body + at + sizeof sparse, (sparse.nr_areas < max_areas ? sparse.nr_areas : max_areas) * sizeof *areas);
+            memcpy(areas, body + at + sizeof sparse,
+                   (sparse.nr_areas < max_areas ? sparse.nr_areas : max_areas) * sizeof *areas);
     }
     return 0;
 }
@@ -87,8 +90,8 @@ static int device_region(struct vfuc *c, const uint8_t *body, size_t size, struc
     struct vfio_region_info info;
 
     if (size < sizeof info)
-        return conn_broken(c, -EPROTO, "DEVICE_GET_REGION_INFO %u: a reply of %zu bytes, at least %zu expected", region->index,
-                           size, sizeof info);
+        return conn_broken(c, -EPROTO, "DEVICE_GET_REGION_INFO %u: a reply of %zu bytes, at least %zu expected",
+                           region->index, size, sizeof info);
     memcpy(&info, body, sizeof info);
     if (info.index != region->index)
         return conn_broken(c, -EPROTO, "DEVICE_GET_REGION_INFO %u: a reply about region %u", region->index, info.index);
@@ -100,7 +103,8 @@ static int device_region(struct vfuc *c, const uint8_t *body, size_t size, struc
     return device_areas(c, body, size, info.cap_offset, region, areas, max_areas);
 }
 
-int vfuc_region_info(struct vfuc *c, uint32_t index, struct vfuc_region *region, struct vfuc_area *areas, uint32_t max_areas)
+int vfuc_region_info(struct vfuc *c, uint32_t index, struct vfuc_region *region, struct vfuc_area *areas,
+                     uint32_t max_areas)
 {
     struct vfio_region_info info = { .argsz = REGION_REPLY, .index = index };
     const uint8_t *body;

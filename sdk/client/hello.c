@@ -34,7 +34,8 @@ static char *hello_offer(const struct vfuc *c)
 }
 
 /* An optional number between min and max. */
-static int hello_number(struct vfuc *c, const json_t *object, const char *name, uint64_t min, uint64_t max, uint64_t *value)
+static int hello_number(struct vfuc *c, const json_t *object, const char *name, uint64_t min, uint64_t max,
+                        uint64_t *value)
 {
     const json_t *item = json_object_get(object, name);
 
@@ -161,7 +162,8 @@ int hello_negotiate(struct vfuc *c)
 
     if (!offer)
         return conn_error(c, -ENOMEM, "out of memory");
-    err = call_queue(c, VFU_CMD_VERSION, &version, sizeof version, offer, *offer ? strlen(offer) + 1 : 0, NULL, 0, &slot);
+    err =
+        call_queue(c, VFU_CMD_VERSION, &version, sizeof version, offer, *offer ? strlen(offer) + 1 : 0, NULL, 0, &slot);
     free(offer);
     if (err)
         return err;

@@ -12,7 +12,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-_Static_assert(VFUC_IRQ_EVENTFD == VFIO_IRQ_INFO_EVENTFD && VFUC_IRQ_NORESIZE == VFIO_IRQ_INFO_NORESIZE, "VFIO's flags");
+_Static_assert(VFUC_IRQ_EVENTFD == VFIO_IRQ_INFO_EVENTFD && VFUC_IRQ_NORESIZE == VFIO_IRQ_INFO_NORESIZE,
+               "VFIO's flags");
 
 static void intr_forget(struct intr *intr)
 {

@@ -32,7 +32,7 @@ static void main_help(void)
            "Talks to the vfio-user device behind the UNIX socket SOCKET.\n\n"
            "Commands:\n"
            "  info                               what the device is: ids, regions, capabilities, interrupts\n"
-           "  read REGION OFFSET [SIZE]          print a register of 1, 2, 4 (default) or 8 bytes; other sizes are dumped\n"
+           "  read REGION OFFSET [SIZE]          print a register of 1, 2, 4 (default) or 8 bytes, or a dump\n"
            "  write REGION OFFSET VALUE [SIZE]   write a register of 1, 2, 4 (default) or 8 bytes\n"
            "  reset                              reset the device\n\n"
            "REGION is bar0 to bar5, rom, config, or an index. Numbers are decimal, or hexadecimal with 0x.\n\n"
@@ -69,7 +69,8 @@ static bool main_number(const char *text, uint64_t max, uint64_t *value)
     char *end;
 
     /* strtoull itself takes blanks, signs and a second prefix. */
-    if (!strchr("0123456789abcdefABCDEF", digits[0]) || !digits[0] || (base == 16 && (digits[1] == 'x' || digits[1] == 'X')))
+    if (!strchr("0123456789abcdefABCDEF", digits[0]) || !digits[0] ||
+        (base == 16 && (digits[1] == 'x' || digits[1] == 'X')))
         return false;
     errno = 0;
     *value = strtoull(digits, &end, base);
@@ -130,8 +131,8 @@ static int main_read_value(struct vfuc *c, const struct settings *s, uint32_t re
     if (vfuc_get(c, region, offset, size, &value) < 0)
         return main_failed(s, c);
     if (s->json)
-        printf("{\"region\": %u, \"offset\": %" PRIu64 ", \"size\": %u, \"value\": \"0x%0*" PRIx64 "\"}\n", region, offset, size,
-               (int)size * 2, value);
+        printf("{\"region\": %u, \"offset\": %" PRIu64 ", \"size\": %u, \"value\": \"0x%0*" PRIx64 "\"}\n", region,
+               offset, size, (int)size * 2, value);
     else
         printf("0x%0*" PRIx64 "\n", (int)size * 2, value);
     return 0;
@@ -222,6 +223,19 @@ static const struct command {
     { "reset", "", 0, 0, main_reset },
 };
 
+static int main_connect(struct vfuc *c, const struct settings *s)
+{
+    int err = vfuc_connect(c, s->socket);
+    bool named = strstr(vfuc_error(c), s->socket);
+
+    if (!err)
+        return 0;
+    fprintf(stderr, "vfu-client: cannot connect to %s%s%s%s\n", named ? "" : s->socket, named ? "" : ": ",
+            vfuc_error(c),
+            err == -ETIMEDOUT ? " (a device serves one client at a time: is another one attached?)" : "");
+    return EXIT_FAILURE;
+}
+
 static int main_command(struct settings *s, int argc, char **argv)
 {
     const struct command *command = NULL;
@@ -243,7 +257,8 @@ static int main_command(struct settings *s, int argc, char **argv)
     argc -= 2;
     argv += 2;
     if (argc < command->min || argc > command->max)
-        return main_usage("the command is: %s SOCKET %s%s", program_invocation_short_name, command->name, command->arguments);
+        return main_usage("the command is: %s SOCKET %s%s", program_invocation_short_name, command->name,
+                          command->arguments);
     status = command->run(NULL, s, argv, argc);
     if (status)
         return status;
@@ -252,11 +267,8 @@ static int main_command(struct settings *s, int argc, char **argv)
         fputs("vfu-client: out of memory\n", stderr);
         return EXIT_FAILURE;
     }
-    status = vfuc_connect(c, s->socket) < 0 ? EXIT_FAILURE : 0;
-    if (status)
-        fprintf(stderr, "vfu-client: cannot connect to %s%s%s\n", strstr(vfuc_error(c), s->socket) ? "" : s->socket,
-                strstr(vfuc_error(c), s->socket) ? "" : ": ", vfuc_error(c));
-    else
+    status = main_connect(c, s);
+    if (!status)
         status = command->run(c, s, argv, argc);
     vfuc_free(c);
     return status;

@@ -75,8 +75,8 @@ static int memory_map(struct vfuc *c, const struct memory *m, int fd, uint64_t o
         uint32_t at = memory_find(c, m->address);
 
         if (!m->size || m->address + (m->size - 1) < m->address)
-            return conn_error(c, -EINVAL, "DMA_MAP: 0x%llx bytes at 0x%llx are not possible", (unsigned long long)m->size,
-                              (unsigned long long)m->address);
+            return conn_error(c, -EINVAL, "DMA_MAP: 0x%llx bytes at 0x%llx are not possible",
+                              (unsigned long long)m->size, (unsigned long long)m->address);
         if (at < c->nmemory && c->memory[at].address <= m->address + (m->size - 1))
             return conn_error(c, -EEXIST, "DMA_MAP: 0x%llx overlaps memory at 0x%llx", (unsigned long long)m->address,
                               (unsigned long long)c->memory[at].address);
@@ -128,12 +128,14 @@ int vfuc_memory_new(struct vfuc *c, uint64_t address, uint64_t size, uint32_t fl
     if (err)
         return err;
     if (!size || size % PAGE || address % PAGE || size > INT64_MAX || !(flags & VFUC_DMA_RW))
-        return conn_error(c, -EINVAL, "memory of 0x%llx bytes at 0x%llx: multiples of 4096, and a direction, are needed",
+        return conn_error(c, -EINVAL,
+                          "memory of 0x%llx bytes at 0x%llx: multiples of 4096, and a direction, are needed",
                           (unsigned long long)size, (unsigned long long)address);
     if (!(flags & VFUC_DMA_MESSAGES)) {
         fd = memfd_create("vfu-client", MFD_CLOEXEC);
         if (fd < 0 || ftruncate(fd, (off_t)size) < 0) {
-            err = conn_error(c, -errno, "no memory file of 0x%llx bytes: %s", (unsigned long long)size, strerror(errno));
+            err =
+                conn_error(c, -errno, "no memory file of 0x%llx bytes: %s", (unsigned long long)size, strerror(errno));
             goto out;
         }
     }

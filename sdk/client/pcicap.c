@@ -46,21 +46,23 @@ static void pcicap_msix(const uint8_t *p, char *text, size_t size)
     uint32_t control = pcicap_u16(p + 2), table = pcicap_u32(p + 4), pba = pcicap_u32(p + 8);
 
     snprintf(text, size, "Enable%c Count=%u Masked%c, table in BAR %u at 0x%x, pending bits in BAR %u at 0x%x",
-             pcicap_sign(control & 0x8000), (control & 0x7ff) + 1, pcicap_sign(control & 0x4000), table & 7, table & ~7u, pba & 7,
-             pba & ~7u);
+             pcicap_sign(control & 0x8000), (control & 0x7ff) + 1, pcicap_sign(control & 0x4000), table & 7,
+             table & ~7u, pba & 7, pba & ~7u);
 }
 
 /* PCI Express Base, 7.5.3: capabilities at 2, device capabilities at 4, link status at 0x12. */
 static void pcicap_express(const uint8_t *p, char *text, size_t size)
 {
-    static const char *const types[16] = { "endpoint", "legacy endpoint", "type 2", "type 3", "root port", "upstream port",
-                                           "downstream port", "bridge to PCI", "bridge from PCI",
-                                           "integrated endpoint", "event collector", "type 11", "type 12", "type 13",
-                                           "type 14", "type 15" };
+    static const char *const types[16] = {
+        "endpoint",        "legacy endpoint", "type 2",        "type 3",          "root port",
+        "upstream port",   "downstream port", "bridge to PCI", "bridge from PCI", "integrated endpoint",
+        "event collector", "type 11",         "type 12",       "type 13",         "type 14",
+        "type 15"
+    };
     uint32_t caps = pcicap_u16(p + 2), dev = pcicap_u32(p + 4), link = pcicap_u16(p + 0x12);
 
-    snprintf(text, size, "version %u, %s, FLReset%c, payload %u bytes, link x%u speed %u", caps & 15, types[caps >> 4 & 15],
-             pcicap_sign(dev & 1u << 28), 128u << (dev & 7), link >> 4 & 63, link & 15);
+    snprintf(text, size, "version %u, %s, FLReset%c, payload %u bytes, link x%u speed %u", caps & 15,
+             types[caps >> 4 & 15], pcicap_sign(dev & 1u << 28), 128u << (dev & 7), link >> 4 & 63, link & 15);
 }
 
 static const struct pcicap_kind {
@@ -105,7 +107,8 @@ static void pcicap_decode(const uint8_t *config, size_t size, struct pcicap *cap
     }
 }
 
-static bool pcicap_walk_extended(const uint8_t *config, size_t size, void (*fn)(void *ctx, const struct pcicap *cap), void *ctx)
+static bool pcicap_walk_extended(const uint8_t *config, size_t size, void (*fn)(void *ctx, const struct pcicap *cap),
+                                 void *ctx)
 {
     uint32_t at = 0x100;
 

@@ -36,8 +36,8 @@ int vfuc_request(struct vfuc *c, struct vfuc_request *request)
     body = call_body(c, &size);
     request->reply_size = size;
     if (size > request->reply_max)
-        err = conn_error(c, -EMSGSIZE, "%s: a reply of %zu bytes, there is room for %zu", call_name(request->command), size,
-                         request->reply_max);
+        err = conn_error(c, -EMSGSIZE, "%s: a reply of %zu bytes, there is room for %zu", call_name(request->command),
+                         size, request->reply_max);
     else if (size)
         memcpy(request->reply, body, size);
     if (!err)
@@ -90,7 +90,8 @@ int vfuc_raw_recv(struct vfuc *c, void *message, size_t max, int *fds, uint32_t 
         if (n < 0 && n != -EAGAIN)
             return conn_error(c, (int)n, "cannot receive: %s", strerror((int)-n));
         if (n < 0 && poll(&(struct pollfd){ c->main.fd, POLLIN, 0 }, 1, conn_left(deadline)) == 0)
-            return conn_error(c, -ETIMEDOUT, "no message within %llu ms", (unsigned long long)(timeout_ns / VFUC_NS_PER_MS));
+            return conn_error(c, -ETIMEDOUT, "no message within %llu ms",
+                              (unsigned long long)(timeout_ns / VFUC_NS_PER_MS));
     }
     if (size < 0)
         return conn_error(c, -EPROTO, "a message of senseless size from the server");

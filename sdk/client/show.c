@@ -27,7 +27,8 @@ struct info {
     size_t config_size;
 };
 
-static const char *const show_regions[REGIONS] = { "bar0", "bar1", "bar2", "bar3", "bar4", "bar5", "rom", "config", "vga" };
+static const char *const show_regions[REGIONS] = { "bar0", "bar1", "bar2",   "bar3", "bar4",
+                                                   "bar5", "rom",  "config", "vga" };
 static const char *const show_irqs[IRQS] = { "INTx", "MSI", "MSI-X", "error", "request" };
 
 static uint32_t show_u16(const struct info *info, uint32_t at)
@@ -110,9 +111,10 @@ static const struct {
 static const struct {
     uint32_t bit;
     const char *name;
-} show_command[] = { { 0, "I/O" }, { 1, "Mem" }, { 2, "BusMaster" }, { 6, "ParErr" }, { 8, "SERR" }, { 10, "DisINTx" } },
-  show_status[] = { { 3, "INTx" }, { 4, "Cap" }, { 11, "SigTAbort" }, { 12, "RecTAbort" }, { 13, "RecMAbort" },
-                    { 14, "SigSERR" }, { 15, "DetParErr" } };
+} show_command
+    [] = { { 0, "I/O" }, { 1, "Mem" }, { 2, "BusMaster" }, { 6, "ParErr" }, { 8, "SERR" }, { 10, "DisINTx" } },
+    show_status[] = { { 3, "INTx" },       { 4, "Cap" },      { 11, "SigTAbort" }, { 12, "RecTAbort" },
+                      { 13, "RecMAbort" }, { 14, "SigSERR" }, { 15, "DetParErr" } };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -163,7 +165,8 @@ static void show_text_region(const struct info *info, uint32_t i)
         if (bar.io)
             printf("I/O ports at %04" PRIx64, bar.address);
         else
-            printf("Memory at %08" PRIx64 " (%s-bit, %sprefetchable)", bar.address, bar.wide ? "64" : "32", bar.prefetch ? "" : "non-");
+            printf("Memory at %08" PRIx64 " (%s-bit, %sprefetchable)", bar.address, bar.wide ? "64" : "32",
+                   bar.prefetch ? "" : "non-");
     } else {
         printf(i == VFUC_CONFIG ? "PCI configuration space" : i == VFUC_ROM ? "Expansion ROM" : "Memory");
     }
@@ -173,7 +176,8 @@ static void show_text_region(const struct info *info, uint32_t i)
         printf(" [mappable]");
     printf("\n");
     for (uint32_t k = 0; k < r->nareas && k < AREAS; k++)
-        printf("\t\tmappable: 0x%" PRIx64 ", %s bytes\n", info->areas[i][k].offset, show_size(info->areas[i][k].size, size));
+        printf("\t\tmappable: 0x%" PRIx64 ", %s bytes\n", info->areas[i][k].offset,
+               show_size(info->areas[i][k].size, size));
     if (r->nareas > AREAS)
         printf("\t\tmappable: %u areas more\n", r->nareas - AREAS);
 }
@@ -202,26 +206,28 @@ static void show_text(const struct info *info)
         printf("%s\n", info->irqs[i].flags & 15 ? ")" : "");
     }
     printf("\tReset: %s\n", info->device.flags & VFUC_DEVICE_RESET ? "yes" : "no");
-    printf("\tProtocol: %u.%u, max_data_xfer_size %s, max_msg_fds %u, max_dma_maps %u, pgsizes 0x%" PRIx64 "%s%s%s\n", s->major,
-           s->minor, show_size(s->max_data_xfer_size, size), s->max_msg_fds, s->max_dma_maps, s->pgsizes,
-           s->write_multiple ? ", write_multiple" : "", s->migration ? ", migration" : "", s->twin_socket ? ", twin_socket" : "");
+    printf("\tProtocol: %u.%u, max_data_xfer_size %s, max_msg_fds %u, max_dma_maps %u, pgsizes 0x%" PRIx64 "%s%s%s\n",
+           s->major, s->minor, show_size(s->max_data_xfer_size, size), s->max_msg_fds, s->max_dma_maps, s->pgsizes,
+           s->write_multiple ? ", write_multiple" : "", s->migration ? ", migration" : "",
+           s->twin_socket ? ", twin_socket" : "");
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------- */
 
 static void show_json_cap(void *ctx, const struct pcicap *cap)
 {
-    json_array_append_new(ctx, json_pack("{s:i, s:i, s:b, s:s, s:s}", "offset", (int)cap->offset, "id", (int)cap->id, "extended",
-                                         (int)cap->extended, "name", cap->name, "text", cap->text));
+    json_array_append_new(ctx, json_pack("{s:i, s:i, s:b, s:s, s:s}", "offset", (int)cap->offset, "id", (int)cap->id,
+                                         "extended", (int)cap->extended, "name", cap->name, "text", cap->text));
 }
 
 static json_t *show_json_pci(const struct info *info)
 {
-    json_t *pci = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:i, s:i, s:i}", "vendor", (int)show_u16(info, 0), "device",
-                            (int)show_u16(info, 2), "subsystem_vendor", (int)show_u16(info, 0x2c), "subsystem",
-                            (int)show_u16(info, 0x2e), "revision", (int)info->config[8], "class", (int)(show_u32(info, 8) >> 8),
-                            "class_name", pcicap_class(show_u32(info, 8) >> 8), "command", (int)show_u16(info, 4), "status",
-                            (int)show_u16(info, 6), "interrupt_pin", (int)info->config[0x3d]);
+    json_t *pci =
+        json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:i, s:i, s:i}", "vendor", (int)show_u16(info, 0), "device",
+                  (int)show_u16(info, 2), "subsystem_vendor", (int)show_u16(info, 0x2c), "subsystem",
+                  (int)show_u16(info, 0x2e), "revision", (int)info->config[8], "class", (int)(show_u32(info, 8) >> 8),
+                  "class_name", pcicap_class(show_u32(info, 8) >> 8), "command", (int)show_u16(info, 4), "status",
+                  (int)show_u16(info, 6), "interrupt_pin", (int)info->config[0x3d]);
     json_t *caps = json_array();
     bool good = pcicap_walk(info->config, info->config_size, show_json_cap, caps);
 
@@ -234,9 +240,9 @@ static json_t *show_json_region(const struct info *info, uint32_t i)
 {
     const struct vfuc_region *r = &info->regions[i];
     json_t *areas = json_array();
-    json_t *o = json_pack("{s:i, s:s, s:I, s:b, s:b, s:b}", "index", (int)i, "name", show_regions[i], "size", (json_int_t)r->size,
-                          "read", !!(r->flags & VFUC_REGION_READ), "write", !!(r->flags & VFUC_REGION_WRITE), "mmap",
-                          !!(r->flags & VFUC_REGION_MMAP));
+    json_t *o = json_pack("{s:i, s:s, s:I, s:b, s:b, s:b}", "index", (int)i, "name", show_regions[i], "size",
+                          (json_int_t)r->size, "read", !!(r->flags & VFUC_REGION_READ), "write",
+                          !!(r->flags & VFUC_REGION_WRITE), "mmap", !!(r->flags & VFUC_REGION_MMAP));
 
     for (uint32_t k = 0; k < r->nareas && k < AREAS; k++)
         json_array_append_new(areas, json_pack("{s:I, s:I}", "offset", (json_int_t)info->areas[i][k].offset, "size",
@@ -278,8 +284,8 @@ static int show_json(const struct info *info)
     json_object_set_new(root, "interrupts", irqs);
     json_object_set_new(root, "reset", json_boolean(info->device.flags & VFUC_DEVICE_RESET));
     json_object_set_new(root, "protocol",
-                        json_pack("{s:i, s:i, s:I, s:I, s:I, s:I, s:b, s:b, s:b}", "major", (int)s->major, "minor", (int)s->minor,
-                                  "max_data_xfer_size", (json_int_t)s->max_data_xfer_size, "max_msg_fds",
+                        json_pack("{s:i, s:i, s:I, s:I, s:I, s:I, s:b, s:b, s:b}", "major", (int)s->major, "minor",
+                                  (int)s->minor, "max_data_xfer_size", (json_int_t)s->max_data_xfer_size, "max_msg_fds",
                                   (json_int_t)s->max_msg_fds, "max_dma_maps", (json_int_t)s->max_dma_maps, "pgsizes",
                                   (json_int_t)s->pgsizes, "write_multiple", (int)s->write_multiple, "migration",
                                   (int)s->migration, "twin_socket", (int)s->twin_socket));

@@ -97,7 +97,8 @@ ssize_t wire_receive(struct wire *wire, int flags)
     }
     if (wire->tail == wire->cap)
         return -ENOBUFS;
-    n = wire_recvmsg(wire, wire->rx + wire->tail, wire->cap - wire->tail, wire->position + (wire->tail - wire->head), flags);
+    n = wire_recvmsg(wire, wire->rx + wire->tail, wire->cap - wire->tail, wire->position + (wire->tail - wire->head),
+                     flags);
     if (n > 0)
         wire->tail += (size_t)n;
     return n;
@@ -188,7 +189,8 @@ static void wire_advance(struct iovec **iov, int *n, size_t by)
     }
 }
 
-int wire_send(struct wire *wire, struct iovec *iov, int n, const int *fds, uint32_t nfds, uint64_t deadline, size_t *sent)
+int wire_send(struct wire *wire, struct iovec *iov, int n, const int *fds, uint32_t nfds, uint64_t deadline,
+              size_t *sent)
 {
     union {
         struct cmsghdr align;

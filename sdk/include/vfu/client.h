@@ -16,8 +16,8 @@
  *   results   0 or a positive value for success, a negative errno for failure; vfuc_error() has the text for people.
  *             -ENOTCONN      not connected, or the server has closed the connection
  *             -ETIMEDOUT     the server did not answer within the time limit. The connection stays usable: a reply
- *                            that comes late is known by its id and dropped. Where only a part of a message was sent
- *                            or taken, the connection is broken for good (-EPROTO from then on)
+ *                            that comes late is known by its id and dropped. A server that did not even take the
+ *                            request, or stopped inside a reply, breaks it for good (-EPROTO from then on)
  *             -EPROTO        the server broke the protocol; every later call returns it, with the first text
  *             -EBUSY         256 requests are waiting for their replies
  *             other values   the server's own, from an error reply
@@ -92,6 +92,7 @@ VFUC_API void vfuc_free(struct vfuc *c);
 /*
  * Connects to the UNIX stream socket at `path`, and negotiates (specification: VFIO_USER_VERSION). -ENAMETOOLONG, what
  * connect(2) says, -EISCONN, -EPROTO: the server's answer is not the protocol's; the server's errno where it refuses.
+ * A server that is busy with another client is waited for, like any answer: -ETIMEDOUT.
  */
 VFUC_API int vfuc_connect(struct vfuc *c, const char *path);
 /* The same over a connected socket, which is taken over, also on failure. Its time limits (SO_RCVTIMEO) are set. */
@@ -188,9 +189,9 @@ VFUC_API int vfuc_get(struct vfuc *c, uint32_t region, uint64_t offset, uint32_t
 VFUC_API int vfuc_put(struct vfuc *c, uint32_t region, uint64_t offset, uint32_t size, uint64_t value);
 
 /*
- * Posted writes: nobody answers, so that nobody learns of a failure. They are collected and leave with vfuc_flush(), with
- * the next call that waits for the server, or when the buffer of 64 KiB is full. The device sees them in order.
- * `size` is at most the server's max_data_xfer_size.
+ * Posted writes: nobody answers, so that nobody learns of a failure. They are collected and leave with vfuc_flush(),
+ * with the next call that waits for the server, or when the buffer of 64 KiB is full. The device sees them in order.
+ * `size` is at most the server's max_data_xfer_size, and 1 MiB; more is -EMSGSIZE.
  */
 VFUC_API int vfuc_post(struct vfuc *c, uint32_t region, uint64_t offset, const void *data, size_t size);
 VFUC_API int vfuc_flush(struct vfuc *c);
@@ -209,11 +210,13 @@ VFUC_API int vfuc_write_multi(struct vfuc *c, const struct vfuc_multi *writes, u
 /*
  * Pipelined accesses: queued now, sent in bulk, answered later. `data` of a write is copied at once, `data` of a read
  * must live until vfuc_drain() returns. Queueing waits for replies only when the queue is full (256, or as many
- * as the receive buffer has room for). *status, if not NULL, becomes 0 or -errno. vfuc_drain() sends what is queued and
- * waits for every reply; it returns the first failure since the last vfuc_drain().
+ * as the receive buffer has room for). `size` is limited as in vfuc_post. *status, if not NULL, becomes 0 or -errno.
+ * vfuc_drain() sends what is queued and waits for every reply; it returns the first failure since the last
+ * vfuc_drain().
  */
 VFUC_API int vfuc_queue_read(struct vfuc *c, uint32_t region, uint64_t offset, void *data, uint32_t size, int *status);
-VFUC_API int vfuc_queue_write(struct vfuc *c, uint32_t region, uint64_t offset, const void *data, uint32_t size, int *status);
+VFUC_API int vfuc_queue_write(struct vfuc *c, uint32_t region, uint64_t offset, const void *data, uint32_t size,
+                              int *status);
 VFUC_API int vfuc_drain(struct vfuc *c);
 
 /* ---- memory that the device may use --------------------------------------------------------------------------- */
@@ -235,7 +238,8 @@ VFUC_API int vfuc_memory_free(struct vfuc *c, uint64_t address);
  * `mem` is not NULL, DMA messages to the range are answered out of it; ranges with `mem` cost O(n) to take away.
  * -EEXIST and the like are the server's.
  */
-VFUC_API int vfuc_dma_map(struct vfuc *c, uint64_t address, uint64_t size, uint32_t flags, int fd, uint64_t offset, void *mem);
+VFUC_API int vfuc_dma_map(struct vfuc *c, uint64_t address, uint64_t size, uint32_t flags, int fd, uint64_t offset,
+                          void *mem);
 VFUC_API int vfuc_dma_unmap(struct vfuc *c, uint64_t address, uint64_t size);
 
 /* Answers the server's DMA requests in place of the memory above: 0, or -errno for an error reply. A read fills data,
@@ -251,8 +255,8 @@ VFUC_API void vfuc_dma_stats(const struct vfuc *c, uint64_t *requests, uint64_t 
 /* ---- interrupts ------------------------------------------------------------------------------------------------ */
 
 /*
- * Gives the server an eventfd for each of `count` vectors from 0 on; armed vectors of the index are replaced. -EINVAL: more
- * than 4096 or none, or the server's word. vfuc_irq_disarm switches the whole index off.
+ * Gives the server an eventfd for each of `count` vectors from 0 on; armed vectors of the index are replaced. -EINVAL:
+ * more than 4096 or none, or the server's word. vfuc_irq_disarm switches the whole index off.
  */
 VFUC_API int vfuc_irq_arm(struct vfuc *c, uint32_t index, uint32_t count);
 VFUC_API int vfuc_irq_disarm(struct vfuc *c, uint32_t index);
@@ -267,8 +271,8 @@ VFUC_API int vfuc_irq_unmask(struct vfuc *c, uint32_t index, uint32_t start, uin
 VFUC_API int vfuc_irq_trigger(struct vfuc *c, uint32_t index, uint32_t start, uint32_t count);
 
 /* Specification: VFIO_USER_DEVICE_SET_IRQS, as it stands; flags are VFIO_IRQ_SET_*. fds stay the caller's. */
-VFUC_API int vfuc_set_irqs(struct vfuc *c, uint32_t flags, uint32_t index, uint32_t start, uint32_t count, const void *data,
-                           uint32_t size, const int *fds, uint32_t nfds);
+VFUC_API int vfuc_set_irqs(struct vfuc *c, uint32_t flags, uint32_t index, uint32_t start, uint32_t count,
+                           const void *data, uint32_t size, const int *fds, uint32_t nfds);
 
 /* ---- anything else --------------------------------------------------------------------------------------------- */
 
@@ -290,8 +294,8 @@ struct vfuc_request {
 VFUC_API int vfuc_request(struct vfuc *c, struct vfuc_request *request);
 
 /*
- * For tests that misbehave on purpose: any bytes, as they are, the fds with the first one. In one piece if `piece` is 0,
- * else in pieces of so many bytes that the server receives one by one: each is waited for until the server has taken
+ * For tests that misbehave on purpose: any bytes, as they are, the fds with the first one. In one piece if `piece` is
+ * 0, else in pieces of so many bytes that the server receives one by one: each is waited for until the server has taken
  * it, for 20 ms at most; the last one too. What was collected before goes first.
  */
 VFUC_API int vfuc_raw_send(struct vfuc *c, const void *bytes, size_t size, size_t piece, const int *fds, uint32_t nfds);
