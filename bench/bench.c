@@ -57,22 +57,27 @@ static void run_work(size_t w, bool quick)
     uint64_t n = quick ? work->quick : work->full;
 
     for (uint32_t round = 0; round < work->rounds; round++) {
+        struct sample base = { 0, 0 };
+
         for (size_t p = 0; p < npeers; p++) {
             struct result *r = &results[w][p];
-            /* A library's loop is held against the lean loop of the row above, which ran a moment ago. */
-            const struct result *base = work->client ? &results[w - 1][p] : &results[w][0];
             struct sample s;
 
             if ((work->ram && !peers[p].ram) || (work->client && !peers[p].client))
                 continue;
             if (round == 0)
                 work->run(&peers[p], n / 10 + 200);
+            /* A library's loop is held against the lean loop of the row above with the same peer, run just before. */
+            if (work->client)
+                base = measure(&works[w - 1], &peers[p], n);
             s = measure(work, &peers[p], n);
+            if (p == 0)
+                base = s;
             r->there = true;
             r->wall[round] = s.wall;
             r->cpu[round] = s.cpu;
-            r->ratio[round] = s.wall / (work->client ? median(base->wall, work->rounds) : base->wall[round]);
-            r->cpu_ratio[round] = s.cpu / (work->client ? median(base->cpu, work->rounds) : base->cpu[round]);
+            r->ratio[round] = s.wall / base.wall;
+            r->cpu_ratio[round] = s.cpu / base.cpu;
         }
     }
 }
@@ -92,9 +97,11 @@ static void print_text(void)
         }
     }
     for (size_t p = 1; p < npeers; p++)
-        printf("%-38s %-16s %9lu KiB, started in %.1f ms\n", "resident memory", peers[p].name, peer_rss(&peers[p]), peers[p].start_ms);
-    printf("\nns each: the mean of a round, median over the rounds; ratio: of the bare peer's in the same round (of the row above for\n"
-           "the client library), median over the rounds. All on one core, in turns.\n");
+        printf("%-38s %-16s %9lu KiB when idle, %lu KiB after all of this; started in %.1f ms\n", "resident memory",
+               peers[p].name, peers[p].rss, peer_rss(&peers[p]), peers[p].start_ms);
+    printf("\nns each: the mean of a round, median over the rounds; ratio: of the bare peer's in the same round (of "
+           "the lean loop's\n"
+           "for the client library), median over the rounds. All on one core, in turns.\n");
 }
 
 static void print_json(void)
@@ -109,17 +116,18 @@ static void print_json(void)
 
             if (!r->there)
                 continue;
-            printf("%s\n  {\"work\": \"%s\", \"unit\": \"%s\", \"peer\": \"%s\", \"ns\": %.2f, \"ratio\": %.4f, \"cpu_ns\": %.2f, "
+            printf("%s\n  {\"work\": \"%s\", \"unit\": \"%s\", \"peer\": \"%s\", \"ns\": %.2f, \"ratio\": %.4f, "
+                   "\"cpu_ns\": %.2f, "
                    "\"cpu_ratio\": %.4f}",
-                   comma, works[w].name, works[w].unit, peers[p].name, median(r->wall, n), median(r->ratio, n), median(r->cpu, n),
-                   median(r->cpu_ratio, n));
+                   comma, works[w].name, works[w].unit, peers[p].name, median(r->wall, n), median(r->ratio, n),
+                   median(r->cpu, n), median(r->cpu_ratio, n));
             comma = ",";
         }
     }
     printf("\n], \"peers\": [");
     for (size_t p = 1; p < npeers; p++)
-        printf("%s\n  {\"peer\": \"%s\", \"rss_kib\": %lu, \"start_ms\": %.2f}", p > 1 ? "," : "", peers[p].name, peer_rss(&peers[p]),
-               peers[p].start_ms);
+        printf("%s\n  {\"peer\": \"%s\", \"rss_kib\": %lu, \"rss_after_kib\": %lu, \"start_ms\": %.2f}",
+               p > 1 ? "," : "", peers[p].name, peers[p].rss, peer_rss(&peers[p]), peers[p].start_ms);
     printf("\n]}\n");
 }
 

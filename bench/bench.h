@@ -27,6 +27,7 @@ struct peer {
     struct vfuc *client; /* negotiated; NULL for the bare one */
     int fd;
     char dir[64], socket[96];
+    unsigned long rss;  /* KiB, with a client and nothing done yet */
     double start_ms;    /* from exec to the end of the negotiation */
     bool ram;           /* BAR0 is memory */
 };
@@ -50,7 +51,7 @@ struct work {
     uint64_t full, quick; /* operations in one round */
     uint32_t rounds;
     bool ram;             /* needs a BAR that is memory */
-    bool client;          /* goes through the client library: no bare peer; compared with its lean twin */
+    bool client;          /* goes through the client library: no bare peer; the work before is its lean twin */
     void (*run)(struct peer *peer, uint64_t n);
 };
 

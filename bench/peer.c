@@ -108,7 +108,10 @@ static void bare_serve(int fd)
 
     while (rx && tx) {
         struct iovec iov = { rx + have, ROOM - have };
-        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes };
+        struct msghdr msg = { .msg_iov = &iov,
+                              .msg_iovlen = 1,
+                              .msg_control = control.bytes,
+                              .msg_controllen = sizeof control.bytes };
         ssize_t n = recvmsg(fd, &msg, 0);
         size_t used, out = 0;
 
@@ -166,7 +169,9 @@ void peer_start_bare(struct peer *peer)
 
 void peer_start_host(struct peer *peer, const char *program, const char *plugin)
 {
-    struct vfuc_options options = { .struct_size = sizeof options, .flags = VFUC_WAIT, .timeout_ns = UINT64_C(20000000000) };
+    struct vfuc_options options = { .struct_size = sizeof options,
+                                    .flags = VFUC_WAIT,
+                                    .timeout_ns = UINT64_C(20000000000) };
     const char *slash = strrchr(plugin, '/');
     uint64_t start = bench_now();
     int err = -1;
@@ -185,7 +190,8 @@ void peer_start_host(struct peer *peer, const char *program, const char *plugin)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (!freopen("/dev/null", "w", stdout))
             _exit(127);
-        execl(program, program, "--log-level", "error", "--plugin", plugin, "--socket-path", peer->socket, (char *)NULL);
+        execl(program, program, "--log-level", "error", "--plugin", plugin, "--socket-path", peer->socket,
+              (char *)NULL);
         _exit(127);
     }
     peer->client = vfuc_new(&options);
@@ -201,6 +207,7 @@ void peer_start_host(struct peer *peer, const char *program, const char *plugin)
     vfuc_timeout(peer->client, UINT64_C(20000000000));
     peer->start_ms = (double)(bench_now() - start) / 1e6;
     peer->fd = vfuc_fd(peer->client);
+    peer->rss = peer_rss(peer);
     peer_clock(peer);
 }
 

@@ -131,7 +131,8 @@ static void work_posted(struct peer *peer, uint64_t n)
     struct access_message batch[BATCH], read = work_read_message(1);
 
     for (uint16_t i = 0; i < BATCH; i++)
-        batch[i] = (struct access_message){ { i, VFU_CMD_REGION_WRITE, 36, VFU_MSG_NO_REPLY, 0 }, { REGISTER, 0, 4 }, i };
+        batch[i] =
+            (struct access_message){ { i, VFU_CMD_REGION_WRITE, 36, VFU_MSG_NO_REPLY, 0 }, { REGISTER, 0, 4 }, i };
     for (; n >= BATCH; n -= BATCH)
         work_send(peer, batch, sizeof batch, -1);
     work_send(peer, &read, 32, -1);
@@ -147,7 +148,9 @@ struct multi_message {
 static void work_multi(struct peer *peer, uint64_t n, bool posted)
 {
     struct access_message read = work_read_message(1);
-    struct multi_message m = { { 2, VFU_CMD_REGION_WRITE_MULTI, sizeof m, posted ? VFU_MSG_NO_REPLY : 0, 0 }, { MULTI }, { { 0 } } };
+    struct multi_message m = { { 2, VFU_CMD_REGION_WRITE_MULTI, sizeof m, posted ? VFU_MSG_NO_REPLY : 0, 0 },
+                               { MULTI },
+                               { { 0 } } };
 
     for (uint8_t i = 0; i < MULTI; i++)
         m.writes[i] = (struct vfu_msg_write_one){ REGISTER, 0, 4, { i } };
