@@ -5,7 +5,8 @@
  */
 #include "tests/protocol/proto.h"
 
-extern const struct proto_table proto_framing, proto_version, proto_info, proto_access, proto_multi, proto_irqs, proto_maps;
+extern const struct proto_table proto_framing, proto_version, proto_info, proto_access, proto_multi, proto_irqs,
+    proto_maps;
 
 const struct proto_table *const proto_tables[] = {
     &proto_framing, &proto_version, &proto_info, &proto_access, &proto_multi, &proto_irqs, &proto_maps,

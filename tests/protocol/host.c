@@ -61,7 +61,9 @@ static void host_show_log(const struct proto_host *host)
 
 bool proto_host_start(struct proto_host *host, const char *plugin, char *const *params)
 {
-    struct vfuc_options options = { .struct_size = sizeof options, .flags = VFUC_WAIT, .timeout_ns = UINT64_C(20000000) };
+    struct vfuc_options options = { .struct_size = sizeof options,
+                                    .flags = VFUC_WAIT,
+                                    .timeout_ns = UINT64_C(20000000) };
     const char *program = getenv("VFU_HOST"), *tmp = getenv("TMPDIR");
     struct vfuc *c;
     int err = -1;
@@ -88,7 +90,8 @@ bool proto_host_start(struct proto_host *host, const char *plugin, char *const *
             break;
     }
     if (err) {
-        fprintf(stderr, "# %s --plugin %s does not come up: %s\n", program, plugin, c ? vfuc_error(c) : "out of memory");
+        fprintf(stderr, "# %s --plugin %s does not come up: %s\n", program, plugin,
+                c ? vfuc_error(c) : "out of memory");
         host_show_log(host);
     }
     vfuc_free(c);

@@ -35,14 +35,18 @@ static const struct proto_case cases[] = {
     ONE("region 9", REGION(9), FAILS(EINVAL)),
     ONE("region 2^31", REGION(0x80000000u), FAILS(EINVAL)),
     ONE("region 2^32 - 1", REGION(UINT32_MAX), FAILS(EINVAL)),
-    ONE("region 0, argsz 64", CMD(DEVICE_GET_REGION_INFO), BODY(B4(64), B4(0), B4(0), B4(0), B8(0), B8(0)), REGION_IS(0, RW, 1 << 20)),
+    ONE("region 0, argsz 64", CMD(DEVICE_GET_REGION_INFO), BODY(B4(64), B4(0), B4(0), B4(0), B8(0), B8(0)),
+        REGION_IS(0, RW, 1 << 20)),
     ONE("region 0, 4080 bytes", CMD(DEVICE_GET_REGION_INFO), BODY(B4(4080)), .pad = 4076, REGION_IS(0, RW, 1 << 20)),
-    ONE("region 0, argsz 31", CMD(DEVICE_GET_REGION_INFO), BODY(B4(31), B4(0), B4(0), B4(0), B8(0), B8(0)), FAILS(EINVAL)),
-    ONE("region 0, argsz 0", CMD(DEVICE_GET_REGION_INFO), BODY(B4(0), B4(0), B4(0), B4(0), B8(0), B8(0)), FAILS(EINVAL)),
+    ONE("region 0, argsz 31", CMD(DEVICE_GET_REGION_INFO), BODY(B4(31), B4(0), B4(0), B4(0), B8(0), B8(0)),
+        FAILS(EINVAL)),
+    ONE("region 0, argsz 0", CMD(DEVICE_GET_REGION_INFO), BODY(B4(0), B4(0), B4(0), B4(0), B8(0), B8(0)),
+        FAILS(EINVAL)),
     ONE("region 0, 24 bytes", CMD(DEVICE_GET_REGION_INFO), BODY(B4(32), B4(0), B4(0), B4(0), B8(0)), FAILS(EINVAL)),
     ONE("region, no body", CMD(DEVICE_GET_REGION_INFO), FAILS(EINVAL)),
 
-    ONE("interrupt 0, INTx", IRQ(0), IRQ_IS(0, VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED, 1)),
+    ONE("interrupt 0, INTx", IRQ(0),
+        IRQ_IS(0, VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED, 1)),
     ONE("interrupt 1, MSI", IRQ(1), IRQ_IS(1, VFIO_IRQ_INFO_EVENTFD, 1)),
     ONE("interrupt 2, MSI-X, is not there", IRQ(2), IRQ_IS(2, 0, 0), EXCEPT(4, 4)),
     ONE("interrupt 3, error", IRQ(3), IRQ_IS(3, VFIO_IRQ_INFO_EVENTFD, 1)),
@@ -55,10 +59,11 @@ static const struct proto_case cases[] = {
         IRQ_IS(0, VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED, 1)),
 
     /* A reset gives the registers their values back. */
-    { .name = "reset", .m = { { CMD(REGION_WRITE), BODY(B8(0x3c), B4(7), B4(1), B1(0x5a)), REPLIES(B8(0x3c), B4(7), B4(1)) },
-                              { CMD(REGION_WRITE), BODY(B8(4), B4(0), B4(4), B4(0x12345678)), REPLIES(B8(4), B4(0), B4(4)) },
-                              { CMD(DEVICE_RESET), REPLIES_EMPTY },
-                              { CMD(REGION_READ), BODY(B8(4), B4(0), B4(4)), REPLIES(B8(4), B4(0), B4(4), B4(0)) } } },
+    { .name = "reset",
+      .m = { { CMD(REGION_WRITE), BODY(B8(0x3c), B4(7), B4(1), B1(0x5a)), REPLIES(B8(0x3c), B4(7), B4(1)) },
+             { CMD(REGION_WRITE), BODY(B8(4), B4(0), B4(4), B4(0x12345678)), REPLIES(B8(4), B4(0), B4(4)) },
+             { CMD(DEVICE_RESET), REPLIES_EMPTY },
+             { CMD(REGION_READ), BODY(B8(4), B4(0), B4(4)), REPLIES(B8(4), B4(0), B4(4), B4(0)) } } },
     ONE("reset, posted", CMD(DEVICE_RESET), POSTED, SILENT),
 };
 

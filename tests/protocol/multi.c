@@ -11,11 +11,14 @@ extern const struct proto_table proto_multi;
 
 static const struct proto_case cases[] = {
     { .name = "one write", .m = { { MULTI(1, W(4, 0, 4, 0x55)), REPLIES(B8(1)) }, LIVE_IS(~0x55u) } },
-    { .name = "three writes, in order", .m = { { MULTI(3, W(4, 0, 4, 1), W(4, 0, 4, 2), W(4, 0, 4, 3)), REPLIES(B8(3)) }, LIVE_IS(~3u) } },
+    { .name = "three writes, in order",
+      .m = { { MULTI(3, W(4, 0, 4, 1), W(4, 0, 4, 2), W(4, 0, 4, 3)), REPLIES(B8(3)) }, LIVE_IS(~3u) } },
     { .name = "posted", .m = { { MULTI(2, W(4, 0, 4, 1), W(4, 0, 4, 9)), POSTED, SILENT }, LIVE_IS(~9u) } },
-    { .name = "to several regions", .m = { { MULTI(2, W(0x3c, 7, 1, 0), W(4, 0, 4, 8)), REPLIES(B8(2)) }, LIVE_IS(~8u) } },
+    { .name = "to several regions",
+      .m = { { MULTI(2, W(0x3c, 7, 1, 0), W(4, 0, 4, 8)), REPLIES(B8(2)) }, LIVE_IS(~8u) } },
     { .name = "8 bytes", .m = { { MULTI(1, W(0x90, 0, 8, 0)), REPLIES(B8(1)) } } },
-    { .name = "bad and posted", .m = { { MULTI(1, W(4, 0, 4, 6)), REPLIES(B8(1)) }, { MULTI(9, W(4, 0, 4, 1)), POSTED, SILENT }, LIVE_IS(~6u) } },
+    { .name = "bad and posted",
+      .m = { { MULTI(1, W(4, 0, 4, 6)), REPLIES(B8(1)) }, { MULTI(9, W(4, 0, 4, 1)), POSTED, SILENT }, LIVE_IS(~6u) } },
     ONE("no body", CMD(REGION_WRITE_MULTI), FAILS(EINVAL)),
     ONE("4 bytes", CMD(REGION_WRITE_MULTI), BODY(B4(1)), FAILS(EINVAL)),
     ONE("more writes than there are", MULTI(2, W(4, 0, 4, 1)), FAILS(EINVAL)),

@@ -3,8 +3,8 @@
  * proto - a table of cases against a real host on a real socket: what is sent, byte by byte, and what must come back.
  *
  * A case is one to eight messages, and leaves the connection as it found it: what it maps, it unmaps; what it arms, it
- * disarms. That lets the runner send it whole, cut in two at every byte, in pieces of random size, and in one bulk with all
- * the others. Behind each case an ordinary read must still work. One thread.
+ * disarms. That lets the runner send it whole, cut in two at every byte, in pieces of random size, and in one bulk with
+ * all the others. Behind each case an ordinary read must still work. One thread.
  */
 #ifndef TESTS_PROTO_H
 #define TESTS_PROTO_H
@@ -67,7 +67,8 @@ struct proto_case {
 #define POSTED .flags = VFU_MSG_NO_REPLY
 /* A string's bytes, NUL included. */
 #define TEXT(text) .body = (const uint8_t *)(text), .nbody = sizeof(text)
-#define PROTO_SPLIT(member, count, ...) .member = (const uint8_t[]){ __VA_ARGS__ }, .count = sizeof((const uint8_t[]){ __VA_ARGS__ })
+#define PROTO_SPLIT(member, count, ...)                                                                                \
+    .member = (const uint8_t[]){ __VA_ARGS__ }, .count = sizeof((const uint8_t[]){ __VA_ARGS__ })
 #define BODY(...) PROTO_SPLIT(body, nbody, __VA_ARGS__)
 #define REPLIES(...) .outcome = PROTO_REPLY, PROTO_SPLIT(expect, nexpect, __VA_ARGS__)
 #define BEGINS(...) .outcome = PROTO_REPLY, .prefix = true, PROTO_SPLIT(expect, nexpect, __VA_ARGS__)
@@ -103,7 +104,8 @@ bool proto_host_stop(struct proto_host *host);
 int proto_host_fds(const struct proto_host *host);
 bool proto_host_alive(const struct proto_host *host);
 
-/* ---- run.c: sending a case ---------------------------------------------------------------------------------------- */
+/* ---- run.c: sending a case ----------------------------------------------------------------------------------------
+ */
 
 /* How the bytes of each message are cut. */
 struct proto_cut {
@@ -111,9 +113,10 @@ struct proto_cut {
     uint32_t random;  /* not 0: a seed for pieces of 1 to 24 bytes */
 };
 
-/* Runs a case on *c, which is connected if need be and NULL afterwards if the connection has gone or is in doubt. NULL if
- * all is well, else what is wrong. */
-const char *proto_run(struct proto_host *host, struct vfuc **c, const struct proto_case *test, const struct proto_cut *cut);
+/* Runs a case on *c, which is connected if need be and NULL afterwards if the connection has gone or is in doubt. NULL
+ * if all is well, else what is wrong. */
+const char *proto_run(struct proto_host *host, struct vfuc **c, const struct proto_case *test,
+                      const struct proto_cut *cut);
 /* Many cases in one bulk. */
 const char *proto_run_bulk(struct proto_host *host, const struct proto_case *const *tests, size_t n);
 /* The length of a case's longest message. */

@@ -112,7 +112,8 @@ size_t proto_longest(const struct proto_case *test)
     return longest;
 }
 
-static int run_send(struct vfuc *c, const uint8_t *bytes, size_t size, const struct proto_cut *cut, const int *fds, uint32_t nfds)
+static int run_send(struct vfuc *c, const uint8_t *bytes, size_t size, const struct proto_cut *cut, const int *fds,
+                    uint32_t nfds)
 {
     uint32_t seed = cut->random;
     size_t at = 0;
@@ -156,7 +157,8 @@ static const char *run_check_header(const struct proto_message *m, const struct 
     if (!fails && h->error)
         return run_wrong("a good reply with errno %u", h->error);
     if (fails && (!h->error || (m->error && h->error != (uint32_t)m->error)))
-        return run_wrong("errno %u (%s), expected %d (%s)", h->error, strerror((int)h->error), m->error, strerror(m->error));
+        return run_wrong("errno %u (%s), expected %d (%s)", h->error, strerror((int)h->error), m->error,
+                         strerror(m->error));
     if (fails && h->size != HEADER)
         return run_wrong("an error reply of %u bytes, expected the header alone", h->size);
     return NULL;
@@ -226,7 +228,8 @@ static const char *run_good_request(struct vfuc *c)
     if (!known)
         memcpy(first, run_reply + HEADER + 16, sizeof first);
     known = true;
-    return memcmp(first, run_reply + HEADER + 16, sizeof first) ? run_wrong("the ids of the device have changed") : NULL;
+    return memcmp(first, run_reply + HEADER + 16, sizeof first) ? run_wrong("the ids of the device have changed")
+                                                                : NULL;
 }
 
 static struct vfuc *run_connect(struct proto_host *host, bool version)
@@ -267,12 +270,14 @@ static const char *run_message(struct vfuc *c, const struct proto_message *m, co
 
         *gone = true;
         if (n != 0)
-            return run_wrong("the connection is not closed behind the error: %s", n > 0 ? "another message came" : vfuc_error(c));
+            return run_wrong("the connection is not closed behind the error: %s",
+                             n > 0 ? "another message came" : vfuc_error(c));
     }
     return NULL;
 }
 
-static const char *run_steps(struct proto_host *host, struct vfuc **c, const struct proto_case *test, const struct proto_cut *cut)
+static const char *run_steps(struct proto_host *host, struct vfuc **c, const struct proto_case *test,
+                             const struct proto_cut *cut)
 {
     const char *wrong = NULL;
     bool gone = false, doubt = test->no_version, version = !test->no_version;
@@ -303,7 +308,8 @@ static const char *run_steps(struct proto_host *host, struct vfuc **c, const str
     return *c ? run_good_request(*c) : run_text;
 }
 
-const char *proto_run(struct proto_host *host, struct vfuc **c, const struct proto_case *test, const struct proto_cut *cut)
+const char *proto_run(struct proto_host *host, struct vfuc **c, const struct proto_case *test,
+                      const struct proto_cut *cut)
 {
     const char *wrong = run_steps(host, c, test, cut);
 
