@@ -20,10 +20,10 @@
 
 #include <vfu/plugin.h>
 
-#define SCRIPT_MEMORY ((size_t)64 << 20)    /* ceiling of a script's memory */
-#define SCRIPT_BUDGET UINT64_C(1000000000)  /* ns a callback may run */
+#define SCRIPT_MEMORY ((size_t)64 << 20)     /* ceiling of a script's memory */
+#define SCRIPT_BUDGET UINT64_C(1000000000)   /* ns a callback may run */
 #define SCRIPT_TRANSFER ((uint64_t)16 << 20) /* bytes of the largest DMA, buffer access or string */
-#define SCRIPT_ARGS 16                      /* arguments of an event */
+#define SCRIPT_ARGS 16                       /* arguments of an event */
 
 /* The bottom of the main stack between callbacks: the traceback handler and the device. */
 #define STACK_TRACEBACK 1
@@ -59,7 +59,7 @@ struct group_decl {
 
 struct lock_decl {
     struct vfu_lock l;
-    int ref; /* the function, or LUA_NOREF */
+    int ref;      /* the function, or LUA_NOREF */
     int name_ref; /* the register's name as a Lua string */
 };
 
@@ -68,6 +68,8 @@ struct bar_decl {
     const char *where;
     int read_ref, write_ref;
     struct buffer *ram;
+    struct vfu_doorbell *bells;
+    uint32_t nbells, first_bell; /* first_bell: in vfu_desc.doorbells */
 };
 
 /* A growing array of pointers. */
@@ -76,7 +78,7 @@ struct list {
     uint32_t n, room;
 };
 
-enum { HOOK_RESET, HOOK_ATTACH, HOOK_DETACH, HOOK_POWER, HOOK_SAVE, HOOK_LOAD, HOOKS };
+enum { HOOK_RESET, HOOK_ATTACH, HOOK_DETACH, HOOK_POWER, HOOK_SAVE, HOOK_LOAD, HOOK_DOORBELL, HOOKS };
 
 struct task;
 struct arena;
@@ -86,7 +88,7 @@ struct script {
     const struct vfu_host *host;
     const struct vfu_host_regmap *regs; /* NULL until create */
     char *path;
-    int result; /* of describe, where the host has explained it already */
+    int result;  /* of describe, where the host has explained it already */
     bool sealed; /* the script has run: nothing more can be declared */
 
     /* memory and collection */
@@ -111,14 +113,14 @@ struct script {
     int on[HOOKS];
 
     /* registry references */
-    int dev_ref, members_ref, regs_ref, state_ref, events_ref, calls_ref, names_ref, raw_ref;
-    int kind_refs[3]; /* the names of the resets, so that a reset takes no memory */
+    int dev_ref, members_ref, regs_ref, state_ref, events_ref, calls_ref, names_ref, unpack_ref;
+    int kind_refs[3];      /* the names of the resets, so that a reset takes no memory */
     const char *key_value; /* the interned "value" */
 
     /* running */
-    struct task *task;  /* the hook that runs and may suspend, or NULL */
-    struct task *spare; /* idle coroutines */
-    struct task *tasks; /* suspended ones */
+    struct task *task;    /* the hook that runs and may suspend, or NULL */
+    struct task *spare;   /* idle coroutines */
+    struct task *tasks;   /* suspended ones */
     struct task *restart; /* loaded ones, without a coroutine, in order */
     uint32_t ntasks;
     bool frozen, wake_armed;
@@ -149,10 +151,11 @@ int util_fail(lua_State *L, const char *where, const char *format, ...) __attrib
 const char *util_where(lua_State *L, int level); /* "file:line: ", kept with the script */
 /* Refuses string keys that are not in names, and list items unless list. */
 void util_keys(lua_State *L, int i, const char *what, const char *const *names, bool list);
-lua_Integer util_opt_integer(lua_State *L, int i, const char *what, const char *key, lua_Integer fallback, lua_Integer min, lua_Integer max);
+lua_Integer util_opt_integer(lua_State *L, int i, const char *what, const char *key, lua_Integer fallback,
+                             lua_Integer min, lua_Integer max);
 bool util_opt_bool(lua_State *L, int i, const char *what, const char *key);
 const char *util_opt_string(lua_State *L, int i, const char *what, const char *key); /* kept with the script, or NULL */
-int util_errno(const char *name); /* "EIO": EIO; 0 if it is none */
+int util_errno(const char *name);                                                    /* "EIO": EIO; 0 if it is none */
 bool util_size(const char *text, lua_Integer *value);
 /* A table that reads from `members` (on top of the stack, replaced) and refuses to be written. */
 void util_push_proxy(lua_State *L, const char *what, lua_CFunction newindex);
@@ -181,7 +184,7 @@ int declare_device(lua_State *L);
 int declare_bar(lua_State *L);
 int declare_config(lua_State *L);
 int declare_lock(lua_State *L);
-void declare_finish(lua_State *L, struct vfu_desc *desc); /* raises */
+void declare_finish(lua_State *L, struct vfu_desc *desc);      /* raises */
 void params_declare(lua_State *L, struct script *s, int spec); /* pushes the params object */
 int map_reg(lua_State *L);
 int map_flag(lua_State *L);
@@ -192,10 +195,16 @@ void map_add(lua_State *L, int list, uint32_t region, uint64_t region_size, cons
 struct reg_decl *map_find(struct script *s, const char *full);
 void map_check(lua_State *L, struct script *s, uint32_t region);
 
+/* ---- doorbell.c ---- */
+void doorbell_declare(lua_State *L, struct bar_decl *bar, const char *what); /* of the options at 3 */
+void doorbell_finish(lua_State *L, struct script *s, struct vfu_desc *desc);
+void doorbell_ring(void *self, uint32_t index, uint64_t value);
+
 /* ---- object.c ---- */
 void object_open(lua_State *L);
 void object_device(lua_State *L, struct script *s); /* pushes the device */
-void object_member(lua_State *L, struct script *s, const char *name, const char *where, bool reg); /* value on top, popped */
+void object_member(lua_State *L, struct script *s, const char *name, const char *where,
+                   bool reg); /* value on top, popped */
 void object_push_reg(lua_State *L, struct reg_decl *reg);
 void object_push_group(lua_State *L, struct group_decl *group);
 void object_check_state(lua_State *L, int i, const char *name);
@@ -219,8 +228,8 @@ struct task {
     int ref;
     uint32_t kind;
     bool suspended, waiting, inflight, cancelled, oneshot;
-    uint64_t key;   /* in calls: TASK_EVENT: its call. TASK_RAW: its data, if they are long, or 0 */
-    uint64_t alarm; /* asleep: the key of its timer, or 0 */
+    uint64_t key;               /* in calls: TASK_EVENT: its call. TASK_RAW: its data, if they are long, or 0 */
+    uint64_t alarm;             /* asleep: the key of its timer, or 0 */
     const struct reg_decl *reg; /* TASK_WRITE */
     const struct bar_decl *bar; /* TASK_RAW */
     uint64_t value, old, raw, offset;

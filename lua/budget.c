@@ -17,10 +17,10 @@
 
 #include "lua/binding.h"
 
-#define BUDGET_COUNT 1000              /* instructions between two looks at `stale` */
-#define BUDGET_TICKS 8                 /* looks per budget */
-#define BUDGET_STUCK 10                /* budgets after which a callback that does not stop is reported */
-#define TICK_MIN UINT64_C(1000000)     /* ns */
+#define BUDGET_COUNT 1000          /* instructions between two looks at `stale` */
+#define BUDGET_TICKS 8             /* looks per budget */
+#define BUDGET_STUCK 10            /* budgets after which a callback that does not stop is reported */
+#define TICK_MIN UINT64_C(1000000) /* ns */
 #define TICK_MAX UINT64_C(125000000)
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -52,8 +52,9 @@ static void look_at(struct script *s, uint64_t now)
     atomic_store_explicit(&s->stale, epoch, memory_order_relaxed);
     if (!s->stuck && now - s->seen_ns > BUDGET_STUCK * s->budget) {
         s->stuck = true;
-        s->host->log(s->host, VFU_LOG_ERROR, "a callback is far beyond its time in one library function (a pattern "
-                                             "match that backtracks?) and cannot be stopped");
+        s->host->log(s->host, VFU_LOG_ERROR,
+                     "a callback is far beyond its time in one library function (a pattern "
+                     "match that backtracks?) and cannot be stopped");
     }
 }
 
@@ -156,7 +157,8 @@ static void on_count(lua_State *L, lua_Debug *ar)
 {
     struct script *s = script_of(L);
 
-    if (atomic_load_explicit(&s->stale, memory_order_relaxed) != atomic_load_explicit(&s->epoch, memory_order_relaxed)) {
+    if (atomic_load_explicit(&s->stale, memory_order_relaxed) !=
+        atomic_load_explicit(&s->epoch, memory_order_relaxed)) {
         if (lua_gethookcount(L) == 1)
             budget_arm(L); /* a coroutine of the script's that outlived a stopped callback */
         return;

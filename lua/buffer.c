@@ -62,7 +62,7 @@ int buffer_unpack(lua_State *L, const uint8_t *data, uint64_t left, lua_Integer 
 {
     int base = lua_gettop(L);
 
-    lua_rawgeti(L, LUA_REGISTRYINDEX, script_of(L)->raw_ref);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, script_of(L)->unpack_ref);
     lua_pushvalue(L, 2);
     lua_pushlstring(L, (const char *)data, left < 65536 ? left : 65536);
     lua_call(L, 2, LUA_MULTRET);
@@ -204,9 +204,14 @@ static int buffer_len(lua_State *L)
 void buffer_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        { "read", buffer_read }, { "write", buffer_write }, { "u8", buffer_u8 },
-        { "u16", buffer_u16 },   { "u32", buffer_u32 },     { "u64", buffer_u64 },
-        { "unpack", buffer_unpack_at }, { NULL, NULL },
+        { "read", buffer_read },
+        { "write", buffer_write },
+        { "u8", buffer_u8 },
+        { "u16", buffer_u16 },
+        { "u32", buffer_u32 },
+        { "u64", buffer_u64 },
+        { "unpack", buffer_unpack_at },
+        { NULL, NULL },
     };
 
     luaL_newmetatable(L, BUFFER_TYPE);
@@ -219,6 +224,6 @@ void buffer_open(lua_State *L)
     lua_pop(L, 1);
     lua_getglobal(L, LUA_STRLIBNAME);
     lua_getfield(L, -1, "unpack");
-    script_of(L)->raw_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    script_of(L)->unpack_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pop(L, 1);
 }

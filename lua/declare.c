@@ -35,10 +35,13 @@ static void read_rom(lua_State *L, struct script *s, const char *name)
     size_t n;
     FILE *f;
 
-    if (name[0] == '/' || !slash)
-        lua_pushstring(L, name);
-    else
-        lua_pushfstring(L, "%s%s", (lua_pushlstring(L, s->path, (size_t)(slash + 1 - s->path)), lua_tostring(L, -1)), name);
+    luaL_Buffer path;
+
+    luaL_buffinit(L, &path);
+    if (name[0] != '/' && slash)
+        luaL_addlstring(&path, s->path, (size_t)(slash + 1 - s->path));
+    luaL_addstring(&path, name);
+    luaL_pushresult(&path);
     image = lua_newuserdatauv(L, ROM_MAX + 1, 0);
     f = fopen(lua_tostring(L, -2), "rb");
     if (!f)
@@ -47,7 +50,10 @@ static void read_rom(lua_State *L, struct script *s, const char *name)
     bool failed = ferror(f);
     fclose(f);
     if (failed || !n || n > ROM_MAX)
-        luaL_error(L, "vfu.device: rom: %s is %s", lua_tostring(L, -2), failed ? "not readable" : n ? "over 16 MiB" : "empty");
+        luaL_error(L, "vfu.device: rom: %s is %s", lua_tostring(L, -2),
+                   failed ? "not readable"
+                   : n    ? "over 16 MiB"
+                          : "empty");
     s->d.rom = memcpy(util_alloc(L, n), image, n);
     s->d.rom_size = n;
     lua_pop(L, 2);
@@ -78,8 +84,10 @@ static void read_msix(lua_State *L, struct script *s, int pci)
 
 static void read_pci(lua_State *L, struct script *s, int spec)
 {
-    static const char *const options[] = { "vendor", "device", "subsystem_vendor", "subsystem", "revision", "class", "intx",
-                                           "msi",    "msix",   "express",          "flr",       "pm",       "rom",   NULL };
+    static const char *const options[] = {
+        "vendor", "device", "subsystem_vendor", "subsystem", "revision", "class", "intx",
+        "msi",    "msix",   "express",          "flr",       "pm",       "rom",   NULL
+    };
     struct vfu_desc *d = &s->d;
     const char *rom;
     int i;
@@ -198,8 +206,7 @@ static void check_device_name(lua_State *L)
     const char *name = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : "";
     size_t n = strlen(name);
 
-    if (!n || n > 63 ||
-        strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != n)
+    if (!n || n > 63 || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != n)
         luaL_error(L, "vfu.device: a name is 1 to 63 letters, digits, '-', '_' and '.'");
 }
 
@@ -281,8 +288,8 @@ static uint32_t read_choice(lua_State *L, const char *what, const char *key, con
         if (!value || !strcmp(value, names[i]))
             return i;
     better = util_suggest(value, names);
-    luaL_error(L, "%s: %s cannot be \"%s\"%s%s%s", what, key, value, better ? "; did you mean " : "", better ? better : "",
-               better ? "?" : "");
+    luaL_error(L, "%s: %s cannot be \"%s\"%s%s%s", what, key, value, better ? "; did you mean " : "",
+               better ? better : "", better ? "?" : "");
     return 0;
 }
 
@@ -304,7 +311,8 @@ static void read_mmap(lua_State *L, struct script *s, struct vfu_bar *b, const c
                 pair[j] = util_check_integer(L, -1, "mmap: offset and size");
                 lua_pop(L, 1);
             }
-            if (pair[0] < 0 || pair[1] < 1 || (uint64_t)pair[0] > b->size || (uint64_t)pair[1] > b->size - (uint64_t)pair[0])
+            if (pair[0] < 0 || pair[1] < 1 || (uint64_t)pair[0] > b->size ||
+                (uint64_t)pair[1] > b->size - (uint64_t)pair[0])
                 luaL_error(L, "%s: mmap area %d is not inside", what, (int)k + 1);
             if ((pair[0] | pair[1]) & 4095)
                 luaL_error(L, "%s: mmap area %d is not page-aligned (4096 bytes)", what, (int)k + 1);
@@ -346,8 +354,8 @@ static void check_bar_size(lua_State *L, const struct vfu_bar *b, const char *wh
 
 int declare_bar(lua_State *L)
 {
-    static const char *const options[] = { "size", "type", "prefetch", "sizes", "unmapped", "ram",
-                                           "mmap", "doorbells", "big_endian", NULL };
+    static const char *const options[] = { "size", "type", "prefetch",  "sizes",      "unmapped",
+                                           "ram",  "mmap", "doorbells", "big_endian", NULL };
     static const char *const types[] = { "mem32", "mem64", "io", NULL };
     static const char *const unmapped[] = { "zeros", "ones", "error", NULL };
     struct script *s = check_self(L, "bar");
@@ -382,8 +390,7 @@ int declare_bar(lua_State *L)
         b->flags |= VFU_BAR_BIG_ENDIAN;
     read_sizes(L, b, what);
     read_mmap(L, s, b, what);
-    if (lua_getfield(L, 3, "doorbells") != LUA_TNIL)
-        return luaL_error(L, "%s: doorbells are not part of this build", what);
+    doorbell_declare(L, bar, what);
     s->bars[index] = bar;
     map_add(L, 4, b->index, b->size, what);
     hooks_push_bar(L, bar);
@@ -604,5 +611,6 @@ void declare_finish(lua_State *L, struct vfu_desc *desc)
     desc->irq_level = irq_register(L, s, s->irq_level);
     desc->irq_mask = irq_register(L, s, s->irq_mask);
     finish_map(L, s);
+    doorbell_finish(L, s, desc);
     desc->self = s;
 }

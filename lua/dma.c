@@ -353,8 +353,9 @@ void dma_open(lua_State *L)
         { "u16", dma_u16 },   { "u32", dma_u32 },     { "u64", dma_u64 },   { NULL, NULL },
     };
     static const luaL_Reg view_methods[] = {
-        { "read", view_read }, { "write", view_write }, { "unpack", view_unpack }, { "close", view_close }, { "u8", view_u8 },
-        { "u16", view_u16 },   { "u32", view_u32 },     { "u64", view_u64 },       { NULL, NULL },
+        { "read", view_read },   { "write", view_write }, { "unpack", view_unpack },
+        { "close", view_close }, { "u8", view_u8 },       { "u16", view_u16 },
+        { "u32", view_u32 },     { "u64", view_u64 },     { NULL, NULL },
     };
     static const luaL_Reg view_meta[] = {
         { "__len", view_len }, { "__gc", view_close }, { "__close", view_close }, { NULL, NULL }

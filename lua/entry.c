@@ -28,6 +28,19 @@ static void entry_destroy(void *self)
     free(s);
 }
 
+/* What the operator allows; without a word of his what plugins may expect. */
+static void take_limits(struct script *s)
+{
+    const struct vfu_limits *limits = s->host->extension(s->host, VFU_EXT_LIMITS);
+
+    s->limit = SCRIPT_MEMORY;
+    s->budget = SCRIPT_BUDGET;
+    if (limits && VFU_HAS(limits, memory_limit))
+        s->limit = limits->memory_limit;
+    if (limits && VFU_HAS(limits, hook_budget))
+        s->budget = limits->hook_budget;
+}
+
 static int32_t entry_describe(const struct vfu_host *host, const struct vfu_params *params, struct vfu_desc *desc)
 {
     struct script *s;
@@ -44,8 +57,7 @@ static int32_t entry_describe(const struct vfu_host *host, const struct vfu_para
         return err;
     }
     s->host = host;
-    s->limit = SCRIPT_MEMORY;
-    s->budget = SCRIPT_BUDGET;
+    take_limits(s);
     s->path = strdup(params->source);
     if (s->path && !(err = budget_start(s)) && !(err = state_new(s)) && !(err = state_run(s))) {
         memcpy(desc, &s->d, sizeof *desc < size ? sizeof *desc : size);
@@ -164,8 +176,8 @@ VFU_EXPORT const struct vfu_plugin *vfu_plugin_entry(void)
     static const struct vfu_plugin plugin = {
         .struct_size = sizeof plugin,
         .abi_version = VFU_ABI_VERSION,
-        .caps = VFU_CAP_DMA | VFU_CAP_DMA_MAP | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_MSIX | VFU_CAP_RESET | VFU_CAP_MMAP |
-                VFU_CAP_MIGRATION | VFU_CAP_TIMERS | VFU_CAP_RELOAD,
+        .caps = VFU_CAP_DMA | VFU_CAP_DMA_MAP | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_MSIX | VFU_CAP_RESET |
+                VFU_CAP_MMAP | VFU_CAP_DOORBELL | VFU_CAP_MIGRATION | VFU_CAP_TIMERS | VFU_CAP_RELOAD,
         .name = "lua",
         .version = VFU_SDK_VERSION,
         .summary = "runs a device model written in Lua 5.4",
@@ -182,6 +194,7 @@ VFU_EXPORT const struct vfu_plugin *vfu_plugin_entry(void)
         .resume = entry_resume,
         .power = entry_power,
         .extension = entry_extension,
+        .doorbell = doorbell_ring,
     };
 
     return &plugin;

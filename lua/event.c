@@ -60,8 +60,8 @@ static void push_call(lua_State *L, int top, const char *method, bool repeat)
         int type = lua_type(L, i);
 
         if (type != LUA_TNIL && type != LUA_TBOOLEAN && type != LUA_TNUMBER && type != LUA_TSTRING)
-            luaL_error(L, "dev:%s: argument %d is a %s; an event takes plain values: nil, booleans, numbers, strings", method,
-                       i - 3, luaL_typename(L, i));
+            luaL_error(L, "dev:%s: argument %d is a %s; an event takes plain values: nil, booleans, numbers, strings",
+                       method, i - 3, luaL_typename(L, i));
         lua_pushvalue(L, i);
         lua_rawseti(L, -2, CALL_FIRST + i - 4);
     }

@@ -14,8 +14,14 @@
 enum { KIND_READ, KIND_WRITE, KIND_EVENT, KIND_ON };
 static const char *const kind_names[] = { "read", "write", "event", "on" };
 static const char *const on_names[] = {
-    [HOOK_RESET] = "reset", [HOOK_ATTACH] = "attach", [HOOK_DETACH] = "detach", [HOOK_POWER] = "power",
-    [HOOK_SAVE] = "save",   [HOOK_LOAD] = "load",     NULL,
+    [HOOK_RESET] = "reset",
+    [HOOK_ATTACH] = "attach",
+    [HOOK_DETACH] = "detach",
+    [HOOK_POWER] = "power",
+    [HOOK_SAVE] = "save",
+    [HOOK_LOAD] = "load",
+    [HOOK_DOORBELL] = "doorbell",
+    NULL,
 };
 
 /* ---- taking them in ---- */
@@ -38,10 +44,9 @@ static int *find_on(lua_State *L, struct script *s, const char *name)
     for (int i = 0; i < HOOKS; i++)
         if (!strcmp(on_names[i], name))
             return &s->on[i];
-    if (!strcmp(name, "doorbell"))
-        luaL_error(L, "dev.on:doorbell: doorbells are not part of this build");
     better = util_suggest(name, on_names);
-    luaL_error(L, "no hook named on:%s%s%s%s", name, better ? "; did you mean " : "", better ? better : "", better ? "?" : "");
+    luaL_error(L, "no hook named on:%s%s%s%s", name, better ? "; did you mean " : "", better ? better : "",
+               better ? "?" : "");
     return NULL;
 }
 
@@ -64,7 +69,8 @@ static int *find_reg_hook(lua_State *L, struct script *s, int kind, const char *
         lua_pushboolean(L, 1);
         if (!group && reg->r.group == VFU_NONE)
             lua_setfield(L, -2, reg->r.name);
-        else if (group && reg->r.group != VFU_NONE && !strncmp(reg->full, group, strlen(group)) && reg->full[strlen(group)] == '.')
+        else if (group && reg->r.group != VFU_NONE && !strncmp(reg->full, group, strlen(group)) &&
+                 reg->full[strlen(group)] == '.')
             lua_setfield(L, -2, reg->r.name);
         else
             lua_pop(L, 1);
@@ -183,7 +189,9 @@ void hooks_push(lua_State *L, const char *kind)
     while (strcmp(kind_names[i], kind))
         i++;
     if (i == KIND_ON) {
-        static const char *const kinds[] = { [VFU_RESET_POWER] = "power", [VFU_RESET_BUS] = "bus", [VFU_RESET_FLR] = "flr" };
+        static const char *const kinds[] = {
+            [VFU_RESET_POWER] = "power", [VFU_RESET_BUS] = "bus", [VFU_RESET_FLR] = "flr"
+        };
 
         for (int k = 0; k < 3; k++) {
             lua_pushstring(L, kinds[k]);
@@ -249,7 +257,8 @@ void hooks_push_bar(lua_State *L, struct bar_decl *bar)
 
 /* ---- registers ---- */
 
-static void describe_call(char *text, size_t len, const char *verb, const struct reg_decl *reg, const struct vfu_reg_call *call)
+static void describe_call(char *text, size_t len, const char *verb, const struct reg_decl *reg,
+                          const struct vfu_reg_call *call)
 {
     char where[48] = "";
 
@@ -387,8 +396,8 @@ int32_t hooks_locked(void *self, uint32_t hook, const struct vfu_reg_call *call)
     lua_State *L = s->L;
     const struct lock_decl *lock = hook < s->locks.n ? s->locks.items[hook] : NULL;
     const struct reg_decl *reg = lock ? reg_of(s, lock->l.reg) : NULL;
-    char what[128];
     bool held;
+    int rc, n;
 
     if (!reg || lock->ref == LUA_NOREF)
         return 0;
@@ -396,10 +405,17 @@ int32_t hooks_locked(void *self, uint32_t hook, const struct vfu_reg_call *call)
     lua_pushvalue(L, STACK_DEVICE);
     lua_rawgeti(L, LUA_REGISTRYINDEX, lock->name_ref);
     lua_pushinteger(L, (lua_Integer)call->value);
-    describe_call(what, sizeof what, "lock", reg, call);
-    if (state_call(s, 3 + push_indexes(L, call), 1, what))
-        return 1; /* who cannot tell keeps the register as it is */
-    held = lua_toboolean(L, -1);
+    n = 3 + push_indexes(L, call);
+    state_enter(s);
+    rc = lua_pcall(L, n, 1, STACK_TRACEBACK);
+    state_leave(s);
+    held = rc || lua_toboolean(L, -1); /* who cannot tell keeps the register as it is */
+    if (rc) {
+        char what[128];
+
+        describe_call(what, sizeof what, "lock", reg, call);
+        state_report(s, L, what);
+    }
     lua_pop(L, 1);
     return held;
 }
@@ -473,7 +489,8 @@ static int32_t take_read(struct script *s, struct vfu_access *a, const char *wha
         }
         snprintf(text, sizeof text, "bar.read returned %zu bytes, not %u", n, a->size);
     } else {
-        snprintf(text, sizeof text, "bar.read returned %s, not %s", luaL_typename(L, -2), a->size > 8 ? "a string" : "an integer");
+        snprintf(text, sizeof text, "bar.read returned %s, not %s", luaL_typename(L, -2),
+                 a->size > 8 ? "a string" : "an integer");
     }
     state_report_text(s, what, text);
     return bus_error(a);
@@ -485,7 +502,8 @@ static int32_t raw_read(struct script *s, const struct bar_decl *bar, struct vfu
     char what[80];
     int32_t rc;
 
-    snprintf(what, sizeof what, "read of %u bytes at 0x%llx of BAR %u", a->size, (unsigned long long)a->offset, a->region);
+    snprintf(what, sizeof what, "read of %u bytes at 0x%llx of BAR %u", a->size, (unsigned long long)a->offset,
+             a->region);
     lua_rawgeti(L, LUA_REGISTRYINDEX, bar->read_ref);
     lua_pushvalue(L, STACK_DEVICE);
     lua_pushinteger(L, (lua_Integer)a->offset);

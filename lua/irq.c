@@ -35,7 +35,9 @@ static int push_result(lua_State *L, int32_t rc)
         return 1;
     }
     luaL_pushfail(L);
-    lua_pushstring(L, rc == -EINVAL ? "no such vector" : rc == -ENOTSUP ? "interrupts are not granted" : "no interrupt");
+    lua_pushstring(L, rc == -EINVAL    ? "no such vector"
+                      : rc == -ENOTSUP ? "interrupts are not granted"
+                                       : "no interrupt");
     return 2;
 }
 
@@ -79,7 +81,8 @@ static int irq_newindex(lua_State *L)
 void irq_push(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        { "raise", irq_raise }, { "lower", irq_lower }, { "error", irq_error }, { "request", irq_request }, { NULL, NULL },
+        { "raise", irq_raise },     { "lower", irq_lower }, { "error", irq_error },
+        { "request", irq_request }, { NULL, NULL },
     };
 
     luaL_newlib(L, methods);

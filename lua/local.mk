@@ -8,6 +8,7 @@ lua_lua_la_SOURCES = \
 	lua/buffer.c \
 	lua/declare.c \
 	lua/dma.c \
+	lua/doorbell.c \
 	lua/entry.c \
 	lua/event.c \
 	lua/hooks.c \

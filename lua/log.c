@@ -115,8 +115,12 @@ void log_open(lua_State *L)
     static const struct {
         const char *name;
         uint32_t level;
-    } levels[] = { { "debug", VFU_LOG_DEBUG }, { "info", VFU_LOG_INFO }, { "warn", VFU_LOG_WARN }, { "error", VFU_LOG_ERROR } };
-    static const luaL_Reg functions[] = { { "now", log_now }, { "hex", log_hex }, { "size", log_size }, { NULL, NULL } };
+    } levels[] = {
+        { "debug", VFU_LOG_DEBUG }, { "info", VFU_LOG_INFO }, { "warn", VFU_LOG_WARN }, { "error", VFU_LOG_ERROR }
+    };
+    static const luaL_Reg functions[] = {
+        { "now", log_now }, { "hex", log_hex }, { "size", log_size }, { NULL, NULL }
+    };
 
     luaL_setfuncs(L, functions, 0);
     lua_newtable(L);

@@ -24,9 +24,12 @@ struct field_spec {
 };
 
 static const char *const access_names[] = {
-    [VFU_ACCESS_INHERIT] = "",    [VFU_ACCESS_RW] = "rw",   [VFU_ACCESS_RO] = "ro",       [VFU_ACCESS_WO] = "wo",
-    [VFU_ACCESS_W1C] = "w1c",     [VFU_ACCESS_W1S] = "w1s", [VFU_ACCESS_W1T] = "w1t",     [VFU_ACCESS_W0C] = "w0c",
-    [VFU_ACCESS_RC] = "rc",       [VFU_ACCESS_RS] = "rs",   [VFU_ACCESS_WONCE] = "wonce", [VFU_ACCESS_RESERVED] = "reserved",
+    [VFU_ACCESS_INHERIT] = "",    [VFU_ACCESS_RW] = "rw",
+    [VFU_ACCESS_RO] = "ro",       [VFU_ACCESS_WO] = "wo",
+    [VFU_ACCESS_W1C] = "w1c",     [VFU_ACCESS_W1S] = "w1s",
+    [VFU_ACCESS_W1T] = "w1t",     [VFU_ACCESS_W0C] = "w0c",
+    [VFU_ACCESS_RC] = "rc",       [VFU_ACCESS_RS] = "rs",
+    [VFU_ACCESS_WONCE] = "wonce", [VFU_ACCESS_RESERVED] = "reserved",
     [VFU_ACCESS_UNIMP] = "unimp", NULL,
 };
 
@@ -80,7 +83,8 @@ static uint64_t check_bits(lua_State *L, int i, const char *what, unsigned bits)
     if (bits < 64 && (uint64_t)v >> bits && (v >> (bits - 1)) != -1) {
         char text[64];
 
-        snprintf(text, sizeof text, "0x%llx does not fit into %u bit%s", (unsigned long long)v, bits, bits == 1 ? "" : "s");
+        snprintf(text, sizeof text, "0x%llx does not fit into %u bit%s", (unsigned long long)v, bits,
+                 bits == 1 ? "" : "s");
         luaL_error(L, "%s: %s", what, text);
     }
     return bits < 64 ? (uint64_t)v & ((UINT64_C(1) << bits) - 1) : (uint64_t)v;
@@ -242,7 +246,8 @@ static void read_fields(lua_State *L, int i, struct reg_decl *reg, const char *w
         for (uint32_t j = 0; j < k; j++) {
             if (!strcmp(fields[j].name, spec->f.name))
                 luaL_error(L, "%s: two fields are named %s", what, spec->f.name);
-            if (mask & taken && fields[j].lsb < spec->f.lsb + spec->f.width && spec->f.lsb < fields[j].lsb + fields[j].width)
+            if (mask & taken && fields[j].lsb < spec->f.lsb + spec->f.width &&
+                spec->f.lsb < fields[j].lsb + fields[j].width)
                 luaL_error(L, "%s: fields %s and %s overlap", what, fields[j].name, spec->f.name);
         }
         taken |= mask;
@@ -347,7 +352,8 @@ int map_group(lua_State *L)
         struct reg_decl *reg = test_decl(L, -1, REG_TYPE);
 
         if (!reg)
-            return luaL_error(L, "%s: item %d of its list is %s, not a register", what, (int)k + 1, luaL_typename(L, -1));
+            return luaL_error(L, "%s: item %d of its list is %s, not a register", what, (int)k + 1,
+                              luaL_typename(L, -1));
         if (reg->used)
             return util_fail(L, reg->where, "register %s is used twice", reg->r.name);
         for (uint32_t j = 0; j < group->nregs; j++)
@@ -444,7 +450,8 @@ void map_add(lua_State *L, int list, uint32_t region, uint64_t region_size, cons
             object_push_group(L, group);
             object_member(L, s, group->g.name, group->where, true);
         } else {
-            luaL_error(L, "%s: item %I of its list is %s, not a register or group", region_name, k, luaL_typename(L, -1));
+            luaL_error(L, "%s: item %I of its list is %s, not a register or group", region_name, k,
+                       luaL_typename(L, -1));
         }
         lua_pop(L, 1);
     }
@@ -496,8 +503,8 @@ void map_check(lua_State *L, struct script *s, uint32_t region)
         if (reg->r.region == region)
             n += instances(s, reg);
         if (n > MAP_INSTANCES)
-            util_fail(L, reg->where, "register %s: the region has more than %u registers, arrays counted out", reg->full,
-                      MAP_INSTANCES);
+            util_fail(L, reg->where, "register %s: the region has more than %u registers, arrays counted out",
+                      reg->full, MAP_INSTANCES);
     }
     spans = end = lua_newuserdatauv(L, n * sizeof *spans, 0);
     for (uint32_t i = 0; i < s->reglist.n; i++) {

@@ -193,7 +193,7 @@ static int missing_register(lua_State *L)
     return luaL_error(L, "%s has no register %s%s", lua_tostring(L, lua_upvalueindex(1)), key, lua_tostring(L, -1));
 }
 
-/* Called with the members table and an index it does not have yet. Upvalues: what (light), group index, is it a group. */
+/* Called with the members table and an index it does not have yet. Upvalues: what (light), group index, a group? */
 static int element_index(lua_State *L)
 {
     void *decl = lua_touserdata(L, lua_upvalueindex(1));
@@ -269,9 +269,15 @@ void object_check_state(lua_State *L, int i, const char *name)
 
     if (type == LUA_TNIL || type == LUA_TBOOLEAN || type == LUA_TNUMBER || type == LUA_TSTRING || buffer_test(L, i))
         return;
-    if (type != LUA_TTABLE)
-        luaL_error(L, "state %s: a %s cannot be saved; state is nil, booleans, numbers, strings, buffers and trees of them",
-                   name, luaL_typename(L, i));
+    if (type != LUA_TTABLE) {
+        const char *what = luaL_typename(L, i);
+
+        if (luaL_getmetafield(L, i, "__name") == LUA_TSTRING)
+            what = lua_tostring(L, -1);
+        luaL_error(
+            L, "state %s: a %s cannot be saved; state is nil, booleans, numbers, strings, buffers and trees of them",
+            name, what);
+    }
     if (lua_getmetatable(L, i))
         luaL_error(L, "state %s: a table with a metatable cannot be saved", name);
 }
@@ -371,8 +377,8 @@ static void push_missing(lua_State *L, lua_CFunction fn)
 void object_device(lua_State *L, struct script *s)
 {
     static const luaL_Reg methods[] = {
-        { "bar", declare_bar },     { "config", declare_config }, { "lock", declare_lock },
-        { "after", event_after },   { "every", event_every },     { "guest_error", log_guest_error },
+        { "bar", declare_bar },   { "config", declare_config }, { "lock", declare_lock },
+        { "after", event_after }, { "every", event_every },     { "guest_error", log_guest_error },
         { NULL, NULL },
     };
     static const char *const kinds[] = { "read", "write", "event", "on" };

@@ -15,7 +15,7 @@ static const struct {
     const char *name;
     uint32_t type;
 } type_names[] = {
-    { "int", VFU_PARAM_INT },       { "integer", VFU_PARAM_INT }, { "bool", VFU_PARAM_BOOL },
+    { "int", VFU_PARAM_INT },       { "integer", VFU_PARAM_INT },   { "bool", VFU_PARAM_BOOL },
     { "boolean", VFU_PARAM_BOOL },  { "string", VFU_PARAM_STRING }, { "enum", VFU_PARAM_ENUM },
     { "number", VFU_PARAM_NUMBER },
 };

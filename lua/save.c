@@ -362,8 +362,8 @@ static bool fill_buffer(lua_State *L, struct script *s, const char *name)
     if (!old || !saved)
         return false;
     if (old->size != saved->size)
-        vfu_logf(s->host, VFU_LOG_WARN, "state %s: %llu bytes were saved, %llu fit", name, (unsigned long long)saved->size,
-                 (unsigned long long)old->size);
+        vfu_logf(s->host, VFU_LOG_WARN, "state %s: %llu bytes were saved, %llu fit", name,
+                 (unsigned long long)saved->size, (unsigned long long)old->size);
     memset(old->data, 0, old->size);
     memcpy(old->data, saved->data, old->size < saved->size ? old->size : saved->size);
     return true;
@@ -423,7 +423,8 @@ static void take_call(lua_State *L, struct reader *r)
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->events_ref);
     lua_pushvalue(L, base + 1);
     if (lua_rawget(L, -2) != LUA_TFUNCTION) {
-        vfu_logf(s->host, VFU_LOG_WARN, "event %s is pending, but the script has none of that name", lua_tostring(L, base + 1));
+        vfu_logf(s->host, VFU_LOG_WARN, "event %s is pending, but the script has none of that name",
+                 lua_tostring(L, base + 1));
     } else {
         lua_rawgeti(L, LUA_REGISTRYINDEX, s->calls_ref);
         lua_pushvalue(L, base + 2);
@@ -568,7 +569,8 @@ static int load_all(lua_State *L)
         return luaL_error(L, "the saved state is not of a Lua device");
     uint64_t version = take_integer(L, &r, 4);
     if (version != SAVE_VERSION)
-        return luaL_error(L, "the saved state is of version %I, this is version %d", (lua_Integer)version, (int)SAVE_VERSION);
+        return luaL_error(L, "the saved state is of version %I, this is version %d", (lua_Integer)version,
+                          (int)SAVE_VERSION);
     while (take_record(L, &r))
         if (++records > SAVE_RECORDS)
             return luaL_error(L, "the saved state has too many records");

@@ -94,7 +94,8 @@ static int load_module(lua_State *L, const char *name)
     const char *slash = strrchr(s->path, '/'), *file;
 
     for (const char *p = name; *p; p++)
-        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.", *p) || (*p == '.' && p[1] == '.'))
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.", *p) ||
+            (*p == '.' && p[1] == '.'))
             return luaL_error(L, "bad module name \"%s\"", name);
     lua_pushlstring(L, s->path, slash ? (size_t)(slash + 1 - s->path) : 0);
     luaL_gsub(L, name, ".", "/");
@@ -146,8 +147,8 @@ static void warn_part(void *ud, const char *text, int to_be_continued)
 static void open_sandbox(lua_State *L)
 {
     static const luaL_Reg libs[] = {
-        { LUA_GNAME, luaopen_base },       { LUA_TABLIBNAME, luaopen_table },   { LUA_STRLIBNAME, luaopen_string },
-        { LUA_MATHLIBNAME, luaopen_math }, { LUA_UTF8LIBNAME, luaopen_utf8 },   { LUA_COLIBNAME, luaopen_coroutine },
+        { LUA_GNAME, luaopen_base },       { LUA_TABLIBNAME, luaopen_table }, { LUA_STRLIBNAME, luaopen_string },
+        { LUA_MATHLIBNAME, luaopen_math }, { LUA_UTF8LIBNAME, luaopen_utf8 }, { LUA_COLIBNAME, luaopen_coroutine },
         { LUA_OSLIBNAME, luaopen_os },
     };
     static const char *const gone[] = { "dofile", "loadfile" };
@@ -155,7 +156,9 @@ static void open_sandbox(lua_State *L)
     static const struct {
         const char *name;
         lua_CFunction fn;
-    } wrapped[] = { { "load", safe_load }, { "setmetatable", safe_setmetatable }, { "collectgarbage", safe_collectgarbage } };
+    } wrapped[] = { { "load", safe_load },
+                    { "setmetatable", safe_setmetatable },
+                    { "collectgarbage", safe_collectgarbage } };
 
     for (size_t i = 0; i < sizeof libs / sizeof libs[0]; i++) {
         luaL_requiref(L, libs[i].name, libs[i].func, 1);
@@ -197,10 +200,20 @@ static void open_sandbox(lua_State *L)
     lua_setglobal(L, "require");
 }
 
+static int missing_function(lua_State *L)
+{
+    const char *name = luaL_tolstring(L, 2, NULL);
+
+    if (!strcmp(name, "plugin"))
+        return luaL_error(L, "vfu.plugin is not part of this build");
+    util_push_suggestion(L, 1, name);
+    return luaL_error(L, "vfu has no %s%s", name, lua_tostring(L, -1));
+}
+
 static void open_vfu(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "device", declare_device }, { "reg", map_reg },     { "flag", map_flag },     { "field", map_field },
+        { "device", declare_device }, { "reg", map_reg },       { "flag", map_flag },    { "field", map_field },
         { "group", map_group },       { "buffer", buffer_new }, { "sleep", task_sleep }, { NULL, NULL },
     };
 
@@ -211,6 +224,10 @@ static void open_vfu(lua_State *L)
     object_open(L);
     luaL_newlib(L, functions);
     log_open(L);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, missing_function);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
     lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     lua_pushvalue(L, -2);
     lua_setfield(L, -2, "vfu");
@@ -292,8 +309,9 @@ void state_report(struct script *s, lua_State *co, const char *what)
     if (!strcmp(text, "not enough memory")) { /* Lua has no place left to say where */
         char more[256];
 
-        snprintf(more, sizeof more, "%.100s: not enough memory: a script has %zu MiB; is there an endless recursion or table?",
-                 s->path, s->limit >> 20);
+        snprintf(more, sizeof more,
+                 "%.100s: not enough memory: a script has %zu MiB; is there an endless recursion or table?", s->path,
+                 s->limit >> 20);
         state_report_text(s, what, more);
     } else {
         state_report_text(s, what, text);
@@ -406,7 +424,7 @@ int state_new(struct script *s)
     lua_setwarnf(L, warn_part, s);
     budget_arm(L);
     s->dev_ref = s->members_ref = s->regs_ref = s->state_ref = LUA_NOREF;
-    s->events_ref = s->calls_ref = s->names_ref = s->raw_ref = LUA_NOREF;
+    s->events_ref = s->calls_ref = s->names_ref = s->unpack_ref = LUA_NOREF;
     for (int i = 0; i < HOOKS; i++)
         s->on[i] = LUA_NOREF;
     lua_pushcfunction(L, add_traceback); /* STACK_TRACEBACK */

@@ -126,7 +126,8 @@ void task_describe(const struct task *t, char *text, size_t len)
     if (t->kind == TASK_WRITE) {
         snprintf(text, len, "write of 0x%llx to %s", (unsigned long long)t->raw, t->reg->full);
     } else if (t->kind == TASK_RAW) {
-        snprintf(text, len, "write of %u bytes at 0x%llx of BAR %u", t->size, (unsigned long long)t->offset, t->bar->b.index);
+        snprintf(text, len, "write of %u bytes at 0x%llx of BAR %u", t->size, (unsigned long long)t->offset,
+                 t->bar->b.index);
     } else {
         lua_State *L = t->s->L;
         const char *name = "?";
@@ -142,7 +143,21 @@ void task_describe(const struct task *t, char *text, size_t len)
     }
 }
 
-static void fail(struct task *t, const char *text)
+/* A coroutine that the count hook has stopped keeps its hooks off for good (lua_resume does not turn them on again), so
+ * its next run would have no limit: it is left to the collector, its to-be-closed variables with it. */
+static void discard(struct task *t)
+{
+    struct script *s = t->s;
+
+    luaL_unref(s->L, LUA_REGISTRYINDEX, t->ref);
+    if (t->kind == TASK_RAW && t->key)
+        event_done(s, t->key);
+    unlink_task(t);
+    s->ntasks--;
+    state_alloc(s, t, sizeof *t, 0);
+}
+
+static void fail(struct task *t, const char *text, bool stopped)
 {
     char what[128];
 
@@ -151,9 +166,13 @@ static void fail(struct task *t, const char *text)
         state_report_text(t->s, what, text);
     else
         state_report(t->s, t->co, what);
-    recycle(t);
     if (t->kind == TASK_EVENT && t->oneshot)
         event_done(t->s, t->key);
+    if (stopped) {
+        discard(t);
+        return;
+    }
+    recycle(t);
     task_put(t);
 }
 
@@ -161,11 +180,13 @@ int task_run(struct task *t, int nargs)
 {
     struct script *s = t->s;
     int rc, nresults;
+    bool stopped;
 
     s->task = t;
     state_enter(s);
     rc = lua_resume(t->co, NULL, nargs, &nresults);
-    if (__builtin_expect(s->tripped, 0))
+    stopped = s->tripped;
+    if (__builtin_expect(stopped, 0))
         budget_arm(t->co);
     state_leave(s);
     s->task = NULL;
@@ -176,10 +197,10 @@ int task_run(struct task *t, int nargs)
             link_task(t);
             return 1;
         }
-        fail(t, "coroutine.yield in a hook, outside of a coroutine of the script's own");
+        fail(t, "coroutine.yield in a hook, outside of a coroutine of the script's own", stopped);
         return -EIO;
     }
-    fail(t, NULL);
+    fail(t, NULL, stopped);
     return -EIO;
 }
 
@@ -265,6 +286,10 @@ int task_wait_dma(lua_State *L, uint64_t addr, const void *data, uint64_t len, u
     int32_t err;
 
     t->op.buf = state_alloc(s, NULL, 0, len);
+    if (!t->op.buf) { /* what Lua does by itself for its own memory */
+        lua_gc(L, LUA_GCCOLLECT);
+        t->op.buf = state_alloc(s, NULL, 0, len);
+    }
     if (!t->op.buf)
         return luaL_error(L, "not enough memory");
     if (data)
@@ -291,7 +316,7 @@ int task_wait_dma(lua_State *L, uint64_t addr, const void *data, uint64_t len, u
 void task_wake_cancelled(struct script *s)
 {
     /* A woken hook may start new waits, so look again from the start; each turn ends one wait. */
-    for (struct task *t = s->tasks; t; ) {
+    for (struct task *t = s->tasks; t;) {
         if (!t->cancelled) {
             t = t->next;
             continue;

@@ -228,8 +228,8 @@ void util_keys(lua_State *L, int i, const char *what, const char *const *names, 
     }
 }
 
-lua_Integer util_opt_integer(lua_State *L, int i, const char *what, const char *key, lua_Integer fallback, lua_Integer min,
-                             lua_Integer max)
+lua_Integer util_opt_integer(lua_State *L, int i, const char *what, const char *key, lua_Integer fallback,
+                             lua_Integer min, lua_Integer max)
 {
     lua_Integer value = fallback;
 
@@ -275,15 +275,41 @@ int util_errno(const char *name)
         const char *name;
         int value;
     } table[] = {
-        { "EPERM", EPERM },         { "ENOENT", ENOENT },       { "EINTR", EINTR },   { "EIO", EIO },
-        { "ENXIO", ENXIO },         { "E2BIG", E2BIG },         { "EAGAIN", EAGAIN }, { "ENOMEM", ENOMEM },
-        { "EACCES", EACCES },       { "EFAULT", EFAULT },       { "EBUSY", EBUSY },   { "EEXIST", EEXIST },
-        { "ENODEV", ENODEV },       { "EINVAL", EINVAL },       { "EFBIG", EFBIG },   { "ENOSPC", ENOSPC },
-        { "EROFS", EROFS },         { "EPIPE", EPIPE },         { "EDOM", EDOM },     { "ERANGE", ERANGE },
-        { "ENOSYS", ENOSYS },       { "ENODATA", ENODATA },     { "EPROTO", EPROTO }, { "EBADMSG", EBADMSG },
-        { "EOVERFLOW", EOVERFLOW }, { "EMSGSIZE", EMSGSIZE },   { "ENOTSUP", ENOTSUP }, { "EOPNOTSUPP", EOPNOTSUPP },
-        { "ENOBUFS", ENOBUFS },     { "ENOTCONN", ENOTCONN },   { "ETIMEDOUT", ETIMEDOUT }, { "EALREADY", EALREADY },
-        { "EINPROGRESS", EINPROGRESS }, { "ECANCELED", ECANCELED }, { "EILSEQ", EILSEQ },
+        { "EPERM", EPERM },
+        { "ENOENT", ENOENT },
+        { "EINTR", EINTR },
+        { "EIO", EIO },
+        { "ENXIO", ENXIO },
+        { "E2BIG", E2BIG },
+        { "EAGAIN", EAGAIN },
+        { "ENOMEM", ENOMEM },
+        { "EACCES", EACCES },
+        { "EFAULT", EFAULT },
+        { "EBUSY", EBUSY },
+        { "EEXIST", EEXIST },
+        { "ENODEV", ENODEV },
+        { "EINVAL", EINVAL },
+        { "EFBIG", EFBIG },
+        { "ENOSPC", ENOSPC },
+        { "EROFS", EROFS },
+        { "EPIPE", EPIPE },
+        { "EDOM", EDOM },
+        { "ERANGE", ERANGE },
+        { "ENOSYS", ENOSYS },
+        { "ENODATA", ENODATA },
+        { "EPROTO", EPROTO },
+        { "EBADMSG", EBADMSG },
+        { "EOVERFLOW", EOVERFLOW },
+        { "EMSGSIZE", EMSGSIZE },
+        { "ENOTSUP", ENOTSUP },
+        { "EOPNOTSUPP", EOPNOTSUPP },
+        { "ENOBUFS", ENOBUFS },
+        { "ENOTCONN", ENOTCONN },
+        { "ETIMEDOUT", ETIMEDOUT },
+        { "EALREADY", EALREADY },
+        { "EINPROGRESS", EINPROGRESS },
+        { "ECANCELED", ECANCELED },
+        { "EILSEQ", EILSEQ },
     };
 
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
