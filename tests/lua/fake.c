@@ -67,7 +67,8 @@ static void host_guest_error(const struct vfu_host *host, const char *message)
     snprintf(f->guest_error, sizeof f->guest_error, "%s", message);
 }
 
-static int32_t host_params_declare(const struct vfu_host *host, const struct vfu_param *params, uint32_t n, uint32_t size)
+static int32_t host_params_declare(const struct vfu_host *host, const struct vfu_param *params, uint32_t n,
+                                   uint32_t size)
 {
     struct fake *f = fake_of(host);
 
@@ -190,7 +191,8 @@ static int32_t host_dma_submit(const struct vfu_host *host, struct vfu_dma_op *o
     return 0;
 }
 
-static int32_t host_dma_map(const struct vfu_host *host, uint64_t addr, uint64_t len, uint32_t prot, struct vfu_dma_window *window)
+static int32_t host_dma_map(const struct vfu_host *host, uint64_t addr, uint64_t len, uint32_t prot,
+                            struct vfu_dma_window *window)
 {
     struct fake *f = fake_of(host);
 
@@ -228,7 +230,8 @@ static uint64_t host_now(const struct vfu_host *host)
     return fake_of(host)->now;
 }
 
-static int64_t host_timer_after(const struct vfu_host *host, uint64_t delay, uint64_t period, uint32_t event, uint64_t arg)
+static int64_t host_timer_after(const struct vfu_host *host, uint64_t delay, uint64_t period, uint32_t event,
+                                uint64_t arg)
 {
     struct fake *f = fake_of(host);
 
@@ -427,7 +430,8 @@ void fake_advance(struct fake *f, double seconds)
         for (int i = 0; i < FAKE_TIMERS; i++) {
             struct fake_timer *t = &f->timers[i];
 
-            if (t->id && t->due <= end && (!first || t->due < first->due || (t->due == first->due && t->id < first->id)))
+            if (t->id && t->due <= end &&
+                (!first || t->due < first->due || (t->due == first->due && t->id < first->id)))
                 first = t;
         }
         if (!first)

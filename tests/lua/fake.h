@@ -16,7 +16,7 @@
 
 #define FAKE_TIMERS 64
 #define FAKE_OPS 8
-#define FAKE_MEMORY 0x10000u      /* bytes of client memory ... */
+#define FAKE_MEMORY 0x10000u         /* bytes of client memory ... */
 #define FAKE_BASE UINT64_C(0x100000) /* ... at this address */
 
 struct fake_timer {

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/lua/fake.h"
 
@@ -96,6 +97,8 @@ static const struct {
     { HEAD "local d = vfu.device('d', { pci = { vendor = 1, device = 2, msi = 1 },\nirq = { level = 'NOPE' } })\n"
            "d:bar(0, { size = 16 }, { reg('NOTE', 0, 4) }) return d",
       ".lua:3: |no register named NOPE; did you mean NOTE?" },
+    { HEAD "vfu.devise('d')", ".lua:3: |vfu has no devise; did you mean device?" },
+    { DEVICE "vfu.plugin('x')", "vfu.plugin is not part of this build" },
     { DEVICE "dofile('x')", "attempt to call a nil value (global 'dofile')" },
     { DEVICE "io.open('x')", "'io'" },
     { DEVICE "os.execute('x')", "attempt to call a nil value (field 'execute')" },
@@ -211,6 +214,42 @@ static void test_parameters(void **state)
     free(f);
 }
 
+static void write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* Modules and ROM images are looked for beside the script. */
+static void test_files_beside(void **state)
+{
+    struct fake *f = calloc(1, sizeof *f);
+
+    (void)state;
+    write_file("fake_module.lua", "local name = ...\nassert(name == 'fake_module')\nreturn { size = 64 }");
+    write_file("fake.rom", "image");
+    assert_int_equal(fake_load(f, HEAD "local m = require 'fake_module'\nassert(m == require 'fake_module')\n"
+                                       "assert(package.loaded.fake_module == m)\n"
+                                       "local d = vfu.device('d', { pci = { vendor = 1, device = 2, rom = 'fake.rom' } })\n"
+                                       "d:bar(0, { size = m.size })\nreturn d"),
+                     0);
+    assert_int_equal(f->desc.bars[0].size, 64);
+    assert_int_equal(f->desc.rom_size, 5);
+    assert_memory_equal(f->desc.rom, "image", 5);
+    fake_stop(f);
+    memset(f, 0, sizeof *f);
+    write_file("fake_module.lua", "local x = \nreturn y z");
+    assert_int_equal(fake_load(f, HEAD "require 'fake_module'"), -ENOEXEC);
+    assert_non_null(strstr(f->log, "fake_module.lua:2:"));
+    fake_stop(f);
+    unlink("fake_module.lua");
+    unlink("fake.rom");
+    free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +257,7 @@ int main(void)
         cmocka_unit_test(test_bad_parameter),
         cmocka_unit_test(test_description),
         cmocka_unit_test(test_parameters),
+        cmocka_unit_test(test_files_beside),
     };
 
     return cmocka_run_group_tests_name("lua load", tests, NULL, NULL);
