@@ -58,19 +58,25 @@ static bool one(struct session *s)
     size_t have = t->rx_tail - t->rx_head;
     struct access_message m;
     uint32_t size = FIXED;
-    int error;
+    int error = 0;
 
     if (have < FIXED)
         return false;
     memcpy(&m, t->rx + t->rx_head, FIXED);
     if ((m.header.flags & VFU_MSG_TYPE_MASK) != VFU_MSG_COMMAND || m.header.size > have ||
-        !in_bounds(s->dev, &m.access) || !transport_room(t, sizeof m))
+        !in_bounds(s->dev, &m.access) || !transport_has_room(t, sizeof m))
         return false;
     if (m.header.command == VFU_CMD_REGION_READ && m.header.size == FIXED) {
-        error = device_read(s->dev, m.access.region, m.access.offset, m.access.count, t->tx + t->tx_tail + FIXED);
+        uint8_t *out = t->tx + t->tx_tail + FIXED;
+
+        if (!device_read_plain(s->dev, m.access.region, m.access.offset, m.access.count, out))
+            error = device_read(s->dev, m.access.region, m.access.offset, m.access.count, out);
         size += m.access.count;
     } else if (m.header.command == VFU_CMD_REGION_WRITE && m.header.size == FIXED + m.access.count) {
-        error = device_write(s->dev, m.access.region, m.access.offset, m.access.count, t->rx + t->rx_head + FIXED);
+        const uint8_t *in = t->rx + t->rx_head + FIXED;
+
+        if (!device_write_plain(s->dev, m.access.region, m.access.offset, m.access.count, in))
+            error = device_write(s->dev, m.access.region, m.access.offset, m.access.count, in);
     } else {
         return false;
     }

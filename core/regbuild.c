@@ -172,6 +172,8 @@ static int build_cells(struct regmap *map)
     if (!map->memos)
         return -ENOMEM;
     qsort_r(map->cells, map->ncells, sizeof *map->cells, cell_compare, map);
+    for (uint32_t i = 0; i < REGMAP_REGIONS; i++)
+        map->spans[i].cells = map->cells;
     for (uint32_t i = 0; i < map->ncells; i++) {
         struct reg_cell *cell = &map->cells[i];
         struct reg_span *span = &map->spans[map->regs[cell->reg].region];

@@ -191,6 +191,7 @@ int region_init(struct region *region, const char *who, const struct vfu_bar *ba
     region->access_sizes = bar->access_sizes ? bar->access_sizes : ALL_SIZES;
     region->unmapped = bar->unmapped;
     region->map = regmap_any(map, bar->index) ? map : NULL;
+    region->registers = regmap_span(map, bar->index);
     err = copy_areas(region, bar);
     if (!err)
         err = check_areas(region);
@@ -518,19 +519,18 @@ static int access_slowly(struct region *region, uint64_t offset, uint32_t size, 
 /* The register that takes the access whole, if it can be seen at a glance. */
 static inline struct reg_cell *glance(const struct region *region, uint64_t offset, uint32_t size)
 {
-    struct reg_cell *cell;
-    uint64_t span;
+    struct reg_cell *cell = region_register(region, offset, size);
 
-    if (!region->map || meets_window(region, offset, size) || !width_fits(region, offset, size))
-        return NULL;
-    cell = regmap_find(region->map, region->index, offset, offset + size, &span);
-    return cell && span >= size ? cell : NULL;
+    return cell && offset - cell->offset + size <= cell->size ? cell : NULL;
 }
 
 int region_read(struct region *region, uint64_t offset, uint32_t size, uint8_t *bytes)
 {
-    struct reg_cell *cell = glance(region, offset, size);
+    struct reg_cell *cell;
 
+    if (region_read_plain(region, offset, size, bytes))
+        return 0;
+    cell = glance(region, offset, size);
     if (!cell)
         return access_slowly(region, offset, size, bytes, NULL);
     regmap_read(region->map, cell, offset, size, bytes);
@@ -539,8 +539,11 @@ int region_read(struct region *region, uint64_t offset, uint32_t size, uint8_t *
 
 int region_write(struct region *region, uint64_t offset, uint32_t size, const uint8_t *bytes)
 {
-    struct reg_cell *cell = glance(region, offset, size);
+    struct reg_cell *cell;
 
+    if (region_write_plain(region, offset, size, bytes))
+        return 0;
+    cell = glance(region, offset, size);
     if (!cell)
         return access_slowly(region, offset, size, NULL, bytes);
     regmap_write(region->map, cell, offset, size, bytes);

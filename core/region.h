@@ -18,6 +18,7 @@
 
 #include <vfu/plugin.h>
 
+#include "core/regcell.h"
 #include "core/regmap.h"
 
 struct region {
@@ -26,6 +27,7 @@ struct region {
     uint64_t size; /* 0: the region does not exist */
     uint32_t type, flags, access_sizes, unmapped; /* as struct vfu_bar */
     struct regmap *map; /* NULL, or it holds registers of this region */
+    const struct reg_span *registers; /* the same, for the inline way to plain ones */
     uint8_t *memory;    /* VFU_BAR_RAM: the whole size; NULL otherwise */
     int fd;             /* memfd behind memory, or -1 */
     struct vfu_area *areas; /* mappable parts; nareas 0 with VFU_BAR_MMAP: all of it */
@@ -55,6 +57,38 @@ void region_fini(struct region *region);
 /* The caller has checked that offset + size <= region->size and size > 0. 0 or the protocol's -errno. */
 int region_read(struct region *region, uint64_t offset, uint32_t size, uint8_t *bytes);
 int region_write(struct region *region, uint64_t offset, uint32_t size, const uint8_t *bytes);
+
+/*
+ * The shortest way: an access of an allowed width to one plain register. False: not that, and nothing has happened.
+ * Any offset and size; what lies beyond the region's end hits no register.
+ */
+static inline struct reg_cell *region_register(const struct region *region, uint64_t offset, uint32_t size)
+{
+    if (!region->registers || !(region->access_sizes & size) || ((size | offset) & (size - 1)) ||
+        (region->window && offset < region->window_end && offset + size > region->window_start))
+        return NULL;
+    return regcell_hit(region->registers, offset);
+}
+
+static inline bool region_read_plain(const struct region *region, uint64_t offset, uint32_t size, uint8_t *bytes)
+{
+    const struct reg_cell *cell = region_register(region, offset, size);
+
+    if (!cell || !(cell->plain & CELL_READ_PLAIN) || offset - cell->offset + size > cell->size)
+        return false;
+    regcell_load(cell, offset, size, bytes);
+    return true;
+}
+
+static inline bool region_write_plain(const struct region *region, uint64_t offset, uint32_t size, const uint8_t *bytes)
+{
+    struct reg_cell *cell = region_register(region, offset, size);
+
+    if (!cell || !(cell->plain & CELL_WRITE_PLAIN) || cell->offset != offset || cell->size != size)
+        return false;
+    regcell_store(cell, bytes);
+    return true;
+}
 
 /* Plain memory from end to end of this span, without register, window or handler: the session may send from it and
  * receive into it. NULL if not, and where region_read or region_write would not treat it all as memory (widths,

@@ -150,21 +150,17 @@ static struct reg_cell *find_slowly(const struct regmap *map, uint32_t region, u
 
 struct reg_cell *regmap_find(const struct regmap *map, uint32_t region, uint64_t offset, uint64_t limit, uint64_t *span)
 {
-    const struct reg_span *cells = &map->spans[region];
-    uint64_t page = (offset >> REGMAP_PAGE_BITS) - cells->page0;
+    struct reg_cell *cell = regcell_hit(&map->spans[region], offset);
 
-    if (page < cells->npages && cells->pages[page].table) {
-        const struct reg_page *entry = &cells->pages[page];
-        uint32_t distance = entry->table[offset & (REGMAP_PAGE_SIZE - 1)];
+    if (!cell)
+        return find_slowly(map, region, offset, limit, span);
+    *span = cell->offset + cell->size - offset;
+    return cell;
+}
 
-        if (distance) {
-            struct reg_cell *cell = &map->cells[entry->base + distance - 1];
-
-            *span = cell->offset + cell->size - offset;
-            return cell;
-        }
-    }
-    return find_slowly(map, region, offset, limit, span);
+const struct reg_span *regmap_span(const struct regmap *map, uint32_t region)
+{
+    return regmap_any(map, region) ? &map->spans[region] : NULL;
 }
 
 struct reg_cell *regmap_instance(const struct regmap *map, uint32_t reg, uint32_t index, uint32_t group_index)
@@ -326,14 +322,8 @@ void regmap_read(struct regmap *map, struct reg_cell *cell, uint64_t offset, uin
     uint32_t shift;
 
     if (cell->plain & CELL_READ_PLAIN) {
-        uint64_t value = htole64(cell->value >> (8 * (offset - cell->offset)));
-
-        switch (size) {
-        case 1: memcpy(bytes, &value, 1); return;
-        case 2: memcpy(bytes, &value, 2); return;
-        case 4: memcpy(bytes, &value, 4); return;
-        default: memcpy(bytes, &value, size); return;
-        }
+        regcell_load(cell, offset, size, bytes);
+        return;
     }
     rule = &map->rules[cell->reg];
     shift = bit_shift(rule, cell, offset, size);
@@ -459,15 +449,7 @@ void regmap_write(struct regmap *map, struct reg_cell *cell, uint64_t offset, ui
     uint32_t shift;
 
     if ((cell->plain & CELL_WRITE_PLAIN) && size == cell->size) {
-        uint64_t value = 0;
-
-        switch (size) {
-        case 1: memcpy(&value, bytes, 1); break;
-        case 2: memcpy(&value, bytes, 2); break;
-        case 4: memcpy(&value, bytes, 4); break;
-        default: memcpy(&value, bytes, 8); break;
-        }
-        cell->value = le64toh(value);
+        regcell_store(cell, bytes);
         return;
     }
     rule = &map->rules[cell->reg];

@@ -56,6 +56,10 @@ struct reg_cell;
 struct reg_cell *regmap_find(const struct regmap *map, uint32_t region, uint64_t offset, uint64_t limit,
                              uint64_t *span);
 
+/* The same registers for those who look at them inline (core/regcell.h); NULL if the region has none. */
+struct reg_span;
+const struct reg_span *regmap_span(const struct regmap *map, uint32_t region);
+
 /*
  * Software's access to the `size` bytes at `offset` of the region, which lie in `cell`. Bytes are in address order.
  * A read hook that fails gives all ones; a write hook that fails restores the old value; both are logged by the plugin.

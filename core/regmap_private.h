@@ -6,29 +6,13 @@
 #ifndef CORE_REGMAP_PRIVATE_H
 #define CORE_REGMAP_PRIVATE_H
 
+#include "core/regcell.h"
 #include "core/regmap.h"
 
 #define REGMAP_NAME_MAX 127u          /* of one identifier */
 #define REGMAP_FULL_NAME_MAX 320u     /* "GROUP[4294967295].REG[4294967295]!once" and its NUL */
 #define REGMAP_INSTANCES_MAX 1048576u /* registers, counting array elements and group members */
-#define REGMAP_PAGE_BITS 12
-#define REGMAP_PAGE_SIZE (1u << REGMAP_PAGE_BITS)
 #define REGMAP_NOWHERE UINT32_C(0xffffffff)
-
-/* What a full-width access may do without a look at the register's rule. */
-#define CELL_READ_PLAIN (1u << 0)
-#define CELL_WRITE_PLAIN (1u << 1)
-
-/* One register instance. Cells are sorted by region and offset, so that the next one is the next in memory. */
-struct reg_cell {
-    uint64_t offset; /* in the region */
-    uint64_t value;
-    uint32_t reg;    /* index in regs and rules */
-    uint32_t nr;     /* group index * elements + array index */
-    uint32_t memo;   /* index in memos, or REGMAP_NOWHERE */
-    uint8_t size;
-    uint8_t plain;   /* CELL_*_PLAIN */
-};
 
 /* What few registers need beside their value. */
 struct reg_memo {
@@ -53,20 +37,6 @@ struct reg_rule {
     bool array, group;
     bool watched;  /* the interrupt's level or mask */
     bool reported; /* unimplemented, and somebody has been told */
-};
-
-/* Which cell covers each byte of a page: 0 is none, else 1 + its distance from `base`. Tables of pages that look alike
- * are shared. */
-struct reg_page {
-    const uint16_t *table; /* NULL: nothing here, unless the span is `sparse` */
-    uint32_t base;
-    bool sparse; /* no table was made: search */
-};
-
-struct reg_span {
-    uint32_t first, ncells;     /* the region's cells */
-    uint64_t page0, npages;     /* pages that have an entry; npages 0 with cells: search */
-    struct reg_page *pages;
 };
 
 /* A name for regmap_restore: a group, or a register in its group or outside. */

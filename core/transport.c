@@ -19,8 +19,7 @@
 /* One receive asks for so much; the buffer holds the largest message and that. */
 #define RX_CHUNK (128u * 1024u)
 #define RX_ROOM (TRANSPORT_MAX_MESSAGE + RX_CHUNK)
-/* Replies of a batch, and room for the largest one. */
-#define TX_ROOM (TRANSPORT_MAX_MESSAGE + 128u * 1024u)
+#define TX_ROOM TRANSPORT_TX_ROOM
 
 int transport_open(struct transport *t, int fd)
 {

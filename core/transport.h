@@ -21,6 +21,9 @@
 #define TRANSPORT_MAX_DATA 1048576u
 #define TRANSPORT_MAX_MESSAGE (TRANSPORT_MAX_DATA + 4096u)
 
+/* Of the transmit buffer: the largest reply, and those of a batch before it. */
+#define TRANSPORT_TX_ROOM (TRANSPORT_MAX_MESSAGE + 128u * 1024u)
+
 /* A message in the receive buffer: valid until the next call that receives. */
 struct message {
     struct vfu_msg_header header;
@@ -98,6 +101,11 @@ static inline bool transport_sunk(const struct transport *t)
 /* Room for `size` bytes of output in one piece, or NULL: flush, and if that does not help wait for the socket. What is
  * asked for and not committed is forgotten. */
 uint8_t *transport_room(struct transport *t, size_t size);
+/* True if there is room at tx + tx_tail as things stand. */
+static inline bool transport_has_room(const struct transport *t, size_t size)
+{
+    return !t->memory_left && TRANSPORT_TX_ROOM - t->tx_tail >= size;
+}
 static inline void transport_commit(struct transport *t, size_t size)
 {
     t->tx_tail += size;
