@@ -3,6 +3,7 @@
 
 EXAMPLES = \
 	examples/edu.lua \
-	examples/gpio-idio-16.lua
+	examples/gpio-idio-16.lua \
+	examples/testdev.lua
 examplesdir = $(datadir)/vfu-host/examples
 dist_examples_DATA = $(EXAMPLES)

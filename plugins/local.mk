@@ -4,3 +4,20 @@
 plugin_LTLIBRARIES += plugins/edu/edu.la
 plugins_edu_edu_la_SOURCES = plugins/edu/edu.c
 plugins_edu_edu_la_LDFLAGS = $(MODULE_LDFLAGS)
+
+plugin_LTLIBRARIES += plugins/null/null.la
+plugins_null_null_la_SOURCES = plugins/null/null.c
+plugins_null_null_la_LDFLAGS = $(MODULE_LDFLAGS)
+
+plugin_LTLIBRARIES += plugins/memory/memory.la
+plugins_memory_memory_la_SOURCES = plugins/memory/memory.c
+plugins_memory_memory_la_LDFLAGS = $(MODULE_LDFLAGS)
+
+# The device that the tests are written for.
+plugin_LTLIBRARIES += plugins/testdev/testdev.la
+plugins_testdev_testdev_la_SOURCES = \
+	plugins/testdev/dma.c \
+	plugins/testdev/map.c \
+	plugins/testdev/testdev.c \
+	plugins/testdev/testdev.h
+plugins_testdev_testdev_la_LDFLAGS = $(MODULE_LDFLAGS)

@@ -230,8 +230,8 @@ struct vfu_doorbell {
     uint32_t size;   /* 1, 2, 4 or 8, at a multiple of it; 0: a write of any width up to 8 */
     uint64_t offset; /* in the BAR, outside of what the client maps */
     uint64_t match;  /* VFU_DOORBELL_MATCH, which needs a size */
-    uint32_t flags;  /* VFU_DOORBELL_MATCH or VFU_DOORBELL_SHADOW */
-    uint32_t share;  /* not 0: those with the same number, of one BAR, share one event fd; not with flags */
+    uint32_t flags;  /* VFU_DOORBELL_MATCH or _SHADOW, not both */
+    uint32_t share;  /* not 0: those with the same number, of one BAR, share one event fd; not with _SHADOW */
 };
 #define VFU_DOORBELLS_MAX 256u /* of one device */
 
@@ -387,7 +387,13 @@ struct vfu_source {
     int32_t (*read)(struct vfu_source *source, void *data, uint64_t len); /* -EINVAL: less is left */
 };
 
-/* State that the host does not know: registers, memory BARs, timers, interrupts and config space it saves itself. */
+/*
+ * State that the host does not know: registers, memory BARs, timers, interrupts and config space it saves itself. A
+ * plugin without this extension that declares VFU_CAP_MIGRATION has no other. Both are called while the device is
+ * stopped, between quiesce and resume. save: 0 or a negative errno; up to 64 MiB. load: what comes was sent by somebody
+ * else and may be anything; it takes all of it, or fails, and the device is then reset. A DMA in flight is not
+ * moved: save notes it, and resume, which follows a load, submits it anew.
+ */
 #define VFU_EXT_MIGRATION "vfu.migration/1"
 struct vfu_migration_ops {
     uint32_t struct_size;
@@ -541,8 +547,9 @@ struct vfu_plugin {
     /* A client has negotiated; a client is gone (its memory already is). Both optional. */
     void (*attach)(void *self, const struct vfu_client *client);
     void (*detach)(void *self);
-    /* Before STOP, reset, reload and destroy, after open DMA is cancelled; and after. With VFU_CAP_THREADS no plugin
-     * thread calls the host from the return of quiesce until resume; such calls return -EBUSY. Both optional. */
+    /* Before STOP, reset, reload and destroy, after open DMA is cancelled (before STOP: held); and after. With
+     * VFU_CAP_THREADS no plugin thread calls the host from the return of quiesce until resume; such calls return
+     * -EBUSY. Both optional. */
     void (*quiesce)(void *self);
     void (*resume)(void *self);
     /* The function has left or entered a power state, PCI Power Management 5.4: 0 is D0, 3 is D3hot. Optional. */
@@ -551,8 +558,8 @@ struct vfu_plugin {
     const void *(*extension)(const char *id);
     /*
      * VFU_CAP_DOORBELL: vfu_desc.doorbells[index] was rung, once or more often. Of doorbells that share, index is the
-     * first one's, always: an event fd does not tell which of them was written. `value` is what was written, if it is
-     * known: in a message, with VFU_DOORBELL_MATCH (the match) and VFU_DOORBELL_SHADOW (the last one written); 0 if not.
+     * first one's, always: an event fd does not tell which of them was written. `value` is what was written: by message
+     * always; by event fd the match of one that has it to itself, with VFU_DOORBELL_SHADOW the last one written, else 0.
      * A ring by event fd may overtake messages that the client sent before it, and the other way round. Where the operator
      * denies the capability no event fds are given out, and messages ring as ever.
      */
