@@ -192,7 +192,7 @@ static int intx_send(struct irq *irq)
 
     if (irq->kind != VFIO_PCI_INTX_IRQ_INDEX || vector->on[IRQ_ON_TRIGGER].fd < 0)
         return -ENOENT;
-    if (vector->masked || irq->intx_disabled)
+    if (vector->masked || irq->intx_disabled || irq->frozen)
         return VFU_IRQ_PENDING;
     result = notify(irq, &vector->on[IRQ_ON_TRIGGER]);
     vector->masked = result == 0;
@@ -213,7 +213,7 @@ static void deliver(struct irq *irq, uint32_t index, uint32_t vector)
         return;
     }
     if (index != irq->kind || !pending(irq, index, vector) || irq->vectors[index][vector].masked ||
-        guest_masked(irq, index, vector))
+        irq->frozen || guest_masked(irq, index, vector))
         return;
     if (notify(irq, &irq->vectors[index][vector].on[IRQ_ON_TRIGGER]) == 0)
         set_pending(irq, index, vector, false);
@@ -394,7 +394,7 @@ static int send_message(struct irq *irq, uint32_t index, uint32_t vector)
     v = &irq->vectors[index][vector];
     if (v->on[IRQ_ON_TRIGGER].fd < 0)
         return drop(irq);
-    if (v->masked || guest_masked(irq, index, vector)) {
+    if (v->masked || irq->frozen || guest_masked(irq, index, vector)) {
         set_pending(irq, index, vector, true);
         return VFU_IRQ_PENDING;
     }
@@ -576,6 +576,13 @@ void irq_detach(struct irq *irq)
     for (uint32_t index = 0; index < IRQ_INDEXES; index++)
         forget(irq, index);
     irq->kind = IRQ_NO_KIND;
+}
+
+void irq_freeze(struct irq *irq, bool frozen)
+{
+    irq->frozen = frozen;
+    if (!frozen)
+        irq_deliver_all(irq);
 }
 
 uint64_t irq_dropped(const struct irq *irq)

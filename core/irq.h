@@ -67,6 +67,9 @@ void irq_reset(struct irq *irq);
 /* The client is gone: closes every eventfd, forgets client masks. Levels, pending bits and the table stay. */
 void irq_detach(struct irq *irq);
 
+/* Stopped for migration: whatever would be sent is kept pending, and sent when it goes on. */
+void irq_freeze(struct irq *irq, bool frozen);
+
 /* Dropped because nobody armed them, since the start. */
 uint64_t irq_dropped(const struct irq *irq);
 

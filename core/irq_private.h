@@ -35,6 +35,7 @@ struct irq {
     uint64_t raised[IRQ_MSIX_MAX / 64]; /* INTx: raises that are not lowered, by vector */
     uint32_t nraised, max_vectors;
     bool intx_disabled, function_mask;
+    bool frozen; /* as if everything were masked */
     uint32_t msi_mask, msi_pending;
     uint8_t *table, *pba, *controlled; /* controlled: a bit for each entry whose vector control has been written */
     uint64_t dropped;

@@ -33,6 +33,11 @@ static uint64_t later(uint64_t time, uint64_t delay)
     return delay > UINT64_MAX - time ? UINT64_MAX : time + delay;
 }
 
+static int64_t index_of(int64_t id)
+{
+    return id > 0 ? (id - 1) & SLOT_MASK : TIMERS_MAX;
+}
+
 static void release(struct timers *timers, struct timer_slot *slot)
 {
     loop_disarm(timers->loop, &slot->timer);
@@ -148,9 +153,9 @@ int64_t timers_after(struct timers *timers, uint64_t delay, uint64_t period, uin
 
 int timers_cancel(struct timers *timers, int64_t id)
 {
-    int64_t index = (id - 1) & SLOT_MASK;
+    int64_t index = index_of(id);
 
-    if (id <= 0 || index >= timers->nslots || timers->slots[index]->id != id)
+    if (index >= timers->nslots || timers->slots[index]->id != id)
         return -ENOENT;
     release(timers, timers->slots[index]);
     return 0;
@@ -238,10 +243,13 @@ uint32_t timers_save(const struct timers *timers, struct timer_image *images, ui
 
 static int load_one(struct timers *timers, const struct timer_image *image)
 {
-    int64_t index = (image->id - 1) & SLOT_MASK, uses = (image->id - 1) >> SLOT_BITS;
+    int64_t index = index_of(image->id), uses;
     struct timer_slot *slot;
 
-    if (image->id <= 0 || index >= TIMERS_MAX || uses < 1 || uses > USES_MAX)
+    if (index >= TIMERS_MAX)
+        return -EINVAL;
+    uses = (image->id - 1) >> SLOT_BITS;
+    if (uses < 1 || uses > USES_MAX)
         return -EINVAL;
     if (grow(timers, (uint32_t)index))
         return -ENOMEM;

@@ -64,8 +64,18 @@ static void finish_first(struct transfer *x, int32_t status)
         dma_wrote(x->dma, op->addr, x->moved);
     x->nops--;
     x->moved = 0;
+    x->failed = 0;
     op->reserved[LINK] = 0;
     op->done(x->self, op, status);
+}
+
+/* The first op has failed. Its plugin hears of it when the device runs. */
+static void fail_first(struct transfer *x, int32_t status)
+{
+    if (x->frozen)
+        x->failed = status;
+    else
+        finish_first(x, status);
 }
 
 static void timed_out(struct loop_timer *timer)
@@ -77,7 +87,7 @@ static void timed_out(struct loop_timer *timer)
                 x->reading ? "DMA_READ" : "DMA_WRITE", x->inflight, (unsigned long long)(x->first->addr + x->moved),
                 (unsigned long long)(TRANSFER_TIMEOUT_NS / 1000000000u));
     give_up(x);
-    finish_first(x, -ETIMEDOUT);
+    fail_first(x, -ETIMEDOUT);
     schedule(x);
 }
 
@@ -230,7 +240,7 @@ void transfer_pump(struct transfer *x)
             schedule(x);
             break;
         }
-        status = step(x, x->first);
+        status = x->failed ? x->failed : step(x, x->first);
         if (status > 0) {
             x->starved = !x->inflight;
             break;
@@ -304,7 +314,7 @@ int transfer_reply(struct transfer *x, const struct message *message)
     x->moved += x->inflight;
     x->inflight = 0;
     if (status)
-        finish_first(x, status);
+        fail_first(x, status);
     transfer_pump(x);
     return 0;
 }

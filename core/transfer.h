@@ -36,6 +36,7 @@ struct transfer {
     uint32_t inflight; /* bytes in the message that is out, 0: none */
     uint16_t next_id, id;
     bool reading;
+    int32_t failed;    /* the first op's end, found out while frozen */
     bool frozen;      /* stopped for migration: replies are kept, nothing new starts */
     bool scheduled;   /* transfer_pump is deferred */
     bool starved;     /* the next message waits for room in `out`: pump when some has left */

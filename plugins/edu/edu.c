@@ -36,6 +36,8 @@ struct edu {
     uint8_t buffer[BUFFER_SIZE];
     uint8_t bounce[BUFFER_SIZE]; /* a DMA in flight: what a reset finds half done is not in the buffer */
     struct vfu_dma_op op;
+    bool moving;  /* op is in flight */
+    bool restart; /* it was, where this state was saved: it starts anew when the device runs */
 };
 
 /* ---- the register map */
@@ -169,6 +171,7 @@ static void dma_done(void *self, struct vfu_dma_op *op, int32_t status)
 {
     struct edu *edu = self;
 
+    edu->moving = false;
     if (status == -ECANCELED)
         return; /* a reset sets the registers, a lost client leaves the transfer hanging */
     if (status)
@@ -204,6 +207,7 @@ static void dma(struct edu *edu)
         .user = (void *)(uintptr_t)at,
     };
     status = edu->host->dma_submit(edu->host, &edu->op);
+    edu->moving = status == 0;
     if (status)
         dma_done(edu, &edu->op, status);
 }
@@ -222,7 +226,42 @@ static int32_t on_reset(void *self, uint32_t kind)
 
     (void)kind;
     memset(edu->buffer, 0, sizeof edu->buffer);
+    edu->restart = false;
     return 0;
+}
+
+/* ---- migration: registers and timers are the host's business; left is the buffer, and whether a DMA was in flight */
+
+static int32_t on_save(void *self, struct vfu_sink *sink)
+{
+    struct edu *edu = self;
+    uint8_t moving = edu->moving || edu->restart;
+    int32_t status = sink->write(sink, &moving, 1);
+
+    return status ? status : sink->write(sink, edu->buffer, sizeof edu->buffer);
+}
+
+static int32_t on_load(void *self, struct vfu_source *source)
+{
+    struct edu *edu = self;
+    uint8_t moving;
+    int32_t status = source->read(source, &moving, 1);
+
+    if (status || moving > 1 || source->left(source) != sizeof edu->buffer)
+        return -EINVAL;
+    edu->restart = moving;
+    return source->read(source, edu->buffer, sizeof edu->buffer);
+}
+
+/* SRC, DST and COUNT are locked during a transfer: they say what it was. */
+static void on_resume(void *self)
+{
+    struct edu *edu = self;
+
+    if (!edu->restart)
+        return;
+    edu->restart = false;
+    dma(edu);
 }
 
 /* ---- the plugin */
@@ -235,7 +274,7 @@ static int32_t describe(const struct vfu_host *host, const struct vfu_params *pa
 
     (void)host;
     (void)params;
-    desc->caps = VFU_CAP_DMA | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_RESET | VFU_CAP_TIMERS;
+    desc->caps = VFU_CAP_DMA | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_RESET | VFU_CAP_MIGRATION | VFU_CAP_TIMERS;
     desc->doc = "Teaching device, register-compatible with QEMU's edu";
     desc->vendor = 0x1234;
     desc->device = 0x11e8;
@@ -273,6 +312,14 @@ static void destroy(void *self)
 
 static const void *extension(const char *id)
 {
+    static const struct vfu_migration_ops migration = {
+        .struct_size = sizeof migration,
+        .save = on_save,
+        .load = on_load,
+    };
+
+    if (strcmp(id, VFU_EXT_MIGRATION) == 0)
+        return &migration;
     return strcmp(id, VFU_EXT_REGMAP) == 0 ? &edu_regmap_ops : NULL;
 }
 
@@ -284,7 +331,7 @@ const struct vfu_plugin *vfu_plugin_entry(void)
     static const struct vfu_plugin plugin = {
         .struct_size = sizeof plugin,
         .abi_version = VFU_ABI_VERSION,
-        .caps = VFU_CAP_DMA | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_RESET | VFU_CAP_TIMERS,
+        .caps = VFU_CAP_DMA | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_RESET | VFU_CAP_MIGRATION | VFU_CAP_TIMERS,
         .name = "edu",
         .version = VFU_SDK_VERSION,
         .summary = "Teaching device, register-compatible with QEMU's edu",
@@ -297,6 +344,7 @@ const struct vfu_plugin *vfu_plugin_entry(void)
         .destroy = destroy,
         .reset = on_reset,
         .event = on_event,
+        .resume = on_resume,
         .extension = extension,
     };
 

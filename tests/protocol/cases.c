@@ -6,9 +6,9 @@
 #include "tests/protocol/proto.h"
 
 extern const struct proto_table proto_framing, proto_version, proto_info, proto_access, proto_multi, proto_irqs,
-    proto_maps;
+    proto_maps, proto_migrate;
 
 const struct proto_table *const proto_tables[] = {
-    &proto_framing, &proto_version, &proto_info, &proto_access, &proto_multi, &proto_irqs, &proto_maps,
+    &proto_framing, &proto_version, &proto_info, &proto_access, &proto_multi, &proto_irqs, &proto_maps, &proto_migrate,
 };
 const size_t proto_ntables = sizeof proto_tables / sizeof proto_tables[0];
