@@ -14,9 +14,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/feature.h"
+
 /* Replies other than data: region info with the most mappable areas, echoes. */
 #define REPLY_BOUND 16384u
 #define AREAS_MAX ((REPLY_BOUND - 64u) / 16u)
+_Static_assert(sizeof(struct vfu_msg_region_io_fds) + VFU_DOORBELLS_MAX * sizeof(struct vfu_msg_sub_region_shadow) <=
+               REPLY_BOUND, "the list of doorbells has outgrown its reply");
 
 /* ---- VERSION */
 
@@ -78,37 +82,43 @@ static int handle_version(struct session *s, struct message *m)
 
 /* ---- what the device is */
 
+/* A reply may follow one of any length, so it is not aligned: structures are made apart and copied. */
+static void put(struct session *s, const void *payload, uint32_t size)
+{
+    memcpy(session_reply_raw(s, size), payload, size);
+}
+
 static int handle_get_info(struct session *s, struct message *m)
 {
     struct vfio_device_info info;
     struct {
         uint32_t argsz, flags, num_regions, num_irqs;
-    } *reply;
+    } reply = { .argsz = sizeof reply, .num_regions = DEVICE_REGIONS, .num_irqs = IRQ_INDEXES };
 
     memcpy(&info, m->body, 16);
     if (info.argsz < 16)
         return session_refuse(s, -EINVAL, m, "argsz is %u, the reply has 16 bytes", info.argsz);
-    reply = session_reply(s, 16);
-    reply->argsz = 16;
-    reply->flags = VFIO_DEVICE_FLAGS_PCI;
+    reply.flags = VFIO_DEVICE_FLAGS_PCI;
     if (s->dev->description.caps & VFU_CAP_RESET)
-        reply->flags |= VFIO_DEVICE_FLAGS_RESET;
-    reply->num_regions = DEVICE_REGIONS;
-    reply->num_irqs = IRQ_INDEXES;
+        reply.flags |= VFIO_DEVICE_FLAGS_RESET;
+    put(s, &reply, sizeof reply);
     return 0;
 }
 
-/* The capability that names the mappable parts, behind the fixed structure. */
-static void put_sparse(uint8_t *payload, const struct region *region, uint32_t nareas)
+/* The capability that names the mappable parts, at its place behind the fixed structure. */
+static void put_sparse(uint8_t *at, const struct region *region, uint32_t nareas)
 {
-    struct vfio_region_info_cap_sparse_mmap *cap = (void *)(payload + sizeof(struct vfio_region_info));
+    struct vfio_region_info_cap_sparse_mmap cap = {
+        .header = { .id = VFIO_REGION_INFO_CAP_SPARSE_MMAP, .version = 1 },
+        .nr_areas = nareas,
+    };
 
-    cap->header.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP;
-    cap->header.version = 1;
-    cap->nr_areas = nareas;
-    for (uint32_t i = 0; i < nareas; i++) {
-        cap->areas[i].offset = region->areas[i].offset;
-        cap->areas[i].size = region->areas[i].size;
+    memcpy(at, &cap, sizeof cap);
+    at += sizeof cap;
+    for (uint32_t i = 0; i < nareas; i++, at += sizeof(struct vfio_region_sparse_mmap_area)) {
+        struct vfio_region_sparse_mmap_area area = { region->areas[i].offset, region->areas[i].size };
+
+        memcpy(at, &area, sizeof area);
     }
 }
 
@@ -121,13 +131,15 @@ static uint32_t region_flags(const struct session *s, uint32_t index)
 
 static int handle_get_region_info(struct session *s, struct message *m)
 {
-    struct vfio_region_info info, *reply;
+    struct vfio_region_info info;
     const struct region *region;
-    uint32_t nareas = 0, needed = sizeof info;
+    uint8_t *reply;
+    uint32_t nareas = 0, needed = sizeof info, argsz;
 
     memcpy(&info, m->body, sizeof info);
-    if (info.argsz < sizeof info)
-        return session_refuse(s, -EINVAL, m, "argsz is %u, the reply has at least %zu bytes", info.argsz, sizeof info);
+    argsz = info.argsz;
+    if (argsz < sizeof info)
+        return session_refuse(s, -EINVAL, m, "argsz is %u, the reply has at least %zu bytes", argsz, sizeof info);
     if (info.index >= DEVICE_REGIONS)
         return session_refuse(s, -EINVAL, m, "index is %u, there are %u regions", info.index, DEVICE_REGIONS);
     region = device_region(s->dev, info.index);
@@ -141,44 +153,56 @@ static int handle_get_region_info(struct session *s, struct message *m)
                              nareas * sizeof(struct vfio_region_sparse_mmap_area));
         info.flags |= VFIO_REGION_INFO_FLAG_CAPS;
     }
-    reply = session_reply(s, needed > info.argsz ? (uint32_t)sizeof info : needed);
-    *reply = (struct vfio_region_info){
+    reply = session_reply(s, needed > argsz ? (uint32_t)sizeof info : needed);
+    info = (struct vfio_region_info){
         .argsz = needed,
         .flags = info.flags,
         .index = info.index,
+        .cap_offset = nareas && needed <= argsz ? (uint32_t)sizeof info : 0,
         .size = device_region_size(s->dev, info.index),
     };
-    if (needed > info.argsz)
+    memcpy(reply, &info, sizeof info);
+    if (needed > argsz)
         return 0; /* the client asks again, with room */
-    if (nareas) {
-        reply->cap_offset = sizeof info;
-        put_sparse((uint8_t *)reply, region, nareas);
-    }
+    if (nareas)
+        put_sparse(reply + sizeof info, region, nareas);
     if (info.flags & VFIO_REGION_INFO_FLAG_MMAP)
         session_carry(s, &region->fd, 1, false);
     return 0;
 }
 
-/* No device offers doorbells yet, so every region's list is empty; see VFU_CAP_DOORBELL. */
+/* With too little room the client learns how much it takes, and how many sub-regions there are; nothing else. */
 static int handle_get_region_io_fds(struct session *s, struct message *m)
 {
-    struct vfu_msg_region_io_fds info, *reply;
+    struct vfu_msg_region_io_fds info, head;
+    struct ioevent_offer offer;
+    int fds[TRANSPORT_FDS], error;
+    uint8_t *reply;
+    uint32_t size;
 
     memcpy(&info, m->body, sizeof info);
     if (info.argsz < sizeof info)
         return session_refuse(s, -EINVAL, m, "argsz is %u, the reply has at least %zu bytes", info.argsz, sizeof info);
-    if (info.flags || info.index >= DEVICE_REGIONS)
-        return session_refuse(s, -EINVAL, m, "index is %u, flags are %#x; there are %u regions and no flags", info.index,
-                              info.flags, DEVICE_REGIONS);
-    reply = session_reply(s, sizeof *reply);
-    reply->argsz = sizeof *reply;
-    reply->index = info.index;
+    if (info.flags || info.count || info.index >= DEVICE_REGIONS)
+        return session_refuse(s, -EINVAL, m, "index is %u, flags are %#x, count is %u; there are %u regions, no flags, and "
+                              "the count is the server's", info.index, info.flags, info.count, DEVICE_REGIONS);
+    ioevent_plan(&s->dev->ioevent, info.index, s->dev->client.max_msg_fds, &offer);
+    size = (uint32_t)sizeof head + offer.n * offer.entry_size;
+    head = (struct vfu_msg_region_io_fds){ .argsz = size, .index = info.index, .count = offer.n };
+    reply = session_reply(s, size > info.argsz ? (uint32_t)sizeof head : size);
+    memcpy(reply, &head, sizeof head);
+    if (size > info.argsz || !offer.n)
+        return 0;
+    error = ioevent_give(&s->dev->ioevent, &offer, reply + sizeof head, fds);
+    if (error)
+        return session_refuse(s, error, m, "no event fds for region %u: %s", info.index, strerror(-error));
+    session_carry(s, fds, offer.nfds, false);
     return 0;
 }
 
 static int handle_get_irq_info(struct session *s, struct message *m)
 {
-    struct vfio_irq_info info, *reply;
+    struct vfio_irq_info info;
     int error;
 
     memcpy(&info, m->body, sizeof info);
@@ -187,9 +211,8 @@ static int handle_get_irq_info(struct session *s, struct message *m)
     error = irq_info(s->dev->irq, info.index, &info);
     if (error)
         return session_refuse(s, error, m, "index is %u, there are %u", info.index, IRQ_INDEXES);
-    reply = session_reply(s, sizeof *reply);
-    *reply = info;
-    reply->argsz = sizeof *reply;
+    info.argsz = sizeof info;
+    put(s, &info, sizeof info);
     return 0;
 }
 
@@ -235,8 +258,10 @@ static int handle_dma_unmap(struct session *s, struct message *m)
     memcpy(&unmap, m->body, sizeof unmap);
     if (unmap.argsz < sizeof unmap)
         return session_refuse(s, -EINVAL, m, "argsz is %u, the structure has %zu bytes", unmap.argsz, sizeof unmap);
-    if (unmap.flags & ~VFIO_DMA_UNMAP_FLAG_ALL)
-        return session_refuse(s, -EINVAL, m, "flags are %#x; only ALL (2) is known", unmap.flags);
+    if (unmap.flags & ~(VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP))
+        return session_refuse(s, -EINVAL, m, "flags are %#x; GET_DIRTY_BITMAP (1) and ALL (2) are known", unmap.flags);
+    if (unmap.flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP)
+        return feature_dma_unmap(s, m, &unmap);
     if (unmap.flags & VFIO_DMA_UNMAP_FLAG_ALL) {
         if (unmap.address || unmap.size)
             return session_refuse(s, -EINVAL, m, "address and size must be 0 with the flag ALL");
@@ -252,6 +277,11 @@ static int handle_dma_unmap(struct session *s, struct message *m)
 }
 
 /* ---- accesses */
+
+static const char *refusal(const struct session *s, int error)
+{
+    return error == -EBUSY && s->dev->stopped ? "stopped for migration" : strerror(-error);
+}
 
 static int refuse_access(struct session *s, const struct message *m, const struct vfu_msg_region_access *access)
 {
@@ -304,7 +334,7 @@ static int handle_region_write(struct session *s, struct message *m)
     memcpy(session_reply_raw(s, sizeof access), &access, sizeof access);
     error = device_write(s->dev, access.region, access.offset, access.count, m->body + sizeof access);
     return error ? session_refuse(s, error, m, "region %u, offset %#llx, count %u: the device refuses (%s)", access.region,
-                                  (unsigned long long)access.offset, access.count, strerror(-error))
+                                  (unsigned long long)access.offset, access.count, refusal(s, error))
                  : 0;
 }
 
@@ -324,12 +354,15 @@ static int handle_write_multi(struct session *s, struct message *m)
         int error = -EINVAL;
 
         memcpy(&one, at, sizeof one);
+        if (one.region <= VFU_REGION_BAR5 && one.count <= sizeof one.data &&
+            device_write_plain(s->dev, one.region, one.offset, one.count, one.data))
+            continue;
         if (one.count >= 1 && one.count <= sizeof one.data)
             error = device_write(s->dev, one.region, one.offset, one.count, one.data);
         if (error)
             result = session_refuse(s, error, m, "write %llu: offset %#llx, count %u in region %u: refused (%s)",
                                     (unsigned long long)i, (unsigned long long)one.offset, one.count, one.region,
-                                    strerror(-error));
+                                    refusal(s, error));
     }
     memcpy(session_reply(s, sizeof multi), &multi, sizeof multi);
     return result;
@@ -353,11 +386,11 @@ static const struct command commands[] = {
     [VFU_CMD_DMA_READ] = { "DMA_READ", 0, NULL, false },
     [VFU_CMD_DMA_WRITE] = { "DMA_WRITE", 0, NULL, false },
     [VFU_CMD_DEVICE_RESET] = { "DEVICE_RESET", 0, handle_reset, false },
-    [VFU_CMD_DIRTY_PAGES] = { "DIRTY_PAGES", 0, NULL, false },
+    [VFU_CMD_DIRTY_PAGES] = { "DIRTY_PAGES", 8, feature_dirty_pages, false },
     [VFU_CMD_REGION_WRITE_MULTI] = { "REGION_WRITE_MULTI", sizeof(struct vfu_msg_write_multi), handle_write_multi, false },
-    [VFU_CMD_DEVICE_FEATURE] = { "DEVICE_FEATURE", 0, NULL, false },
-    [VFU_CMD_MIG_DATA_READ] = { "MIG_DATA_READ", 0, NULL, false },
-    [VFU_CMD_MIG_DATA_WRITE] = { "MIG_DATA_WRITE", 0, NULL, false },
+    [VFU_CMD_DEVICE_FEATURE] = { "DEVICE_FEATURE", sizeof(struct vfu_msg_device_feature), feature_handle, false },
+    [VFU_CMD_MIG_DATA_READ] = { "MIG_DATA_READ", sizeof(struct vfu_msg_mig_data), feature_data_read, false },
+    [VFU_CMD_MIG_DATA_WRITE] = { "MIG_DATA_WRITE", sizeof(struct vfu_msg_mig_data), feature_data_write, false },
 };
 
 const struct command *command_of(uint16_t number)
@@ -371,8 +404,11 @@ uint32_t command_reply_bound(const struct message *m)
 {
     struct vfu_msg_region_access access;
 
-    if (m->header.command != VFU_CMD_REGION_READ || m->size < sizeof access)
-        return REPLY_BOUND;
+    if (m->header.command != VFU_CMD_REGION_READ || m->size < sizeof access) {
+        uint32_t bound = feature_reply_bound(m);
+
+        return bound > REPLY_BOUND ? bound : REPLY_BOUND;
+    }
     memcpy(&access, m->body, sizeof access);
     return (uint32_t)sizeof access + (access.count <= TRANSPORT_MAX_DATA ? access.count : 0);
 }

@@ -43,8 +43,10 @@ static int take_bars(struct description *d, const char *who, uint32_t *used)
             return -ENOEXEC;
         }
         *used |= takes;
-        if (!(d->caps & VFU_CAP_MMAP))
+        if (!(d->caps & VFU_CAP_MMAP)) {
             bar.flags &= ~VFU_BAR_MMAP;
+            bar.nareas = 0;
+        }
         d->bars[d->nbars++] = bar;
     }
     return 0;
@@ -118,6 +120,8 @@ static int check_interrupts(struct description *d, const char *who)
         return bad(who, "VFU_CAP_MSIX and msix_vectors must be given together");
     if (desc->msi_vectors > IRQ_MSI_MAX || (desc->msi_vectors & (desc->msi_vectors - 1)))
         return bad(who, "msi_vectors must be 1, 2, 4, 8, 16 or 32");
+    if (!(desc->caps & VFU_CAP_DOORBELL) != !desc->ndoorbells)
+        return bad(who, "VFU_CAP_DOORBELL and doorbells must be given together");
     if (!(d->caps & VFU_CAP_MSI))
         desc->msi_vectors = 0;
     if (!(d->caps & VFU_CAP_MSIX))

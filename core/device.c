@@ -28,28 +28,110 @@ static void quiesce(struct device *dev)
         dev->plugin->table.quiesce(dev->self);
 }
 
-/* Order: open DMA ends, timers go, interrupts are lowered, registers set; then the plugin's own. */
-static int reset(struct device *dev, uint32_t kind)
+static void resume(struct device *dev)
 {
-    const struct vfu_plugin *table = &dev->plugin->table;
+    if (dev->created && VFU_HAS(&dev->plugin->table, resume))
+        dev->plugin->table.resume(dev->self);
+}
 
-    if (dev->resetting)
-        return -EBUSY;
-    dev->resetting = true;
-    transfer_cancel(&dev->transfer, -ECANCELED);
-    quiesce(dev);
+/* Whatever may happen by itself. */
+static void freeze(struct device *dev, bool frozen)
+{
+    dev->stopped = frozen;
+    host_freeze(&dev->host, frozen);
+    transfer_freeze(&dev->transfer, frozen);
+    timers_freeze(&dev->timers, frozen);
+    irq_freeze(dev->irq, frozen);
+    ioevent_freeze(&dev->ioevent, frozen);
+}
+
+/* The plugin is quiet. Order: timers go, interrupts are lowered, registers set; then the plugin's own. */
+static void wipe(struct device *dev, uint32_t kind)
+{
     timers_clear(&dev->timers);
     irq_reset(dev->irq);
+    ioevent_drain(&dev->ioevent);
     pci_config_reset(&dev->config);
     dev->power = 0;
     regmap_reset(dev->map, kind);
     if (dev->description.caps & VFU_CAP_RESET)
-        table->reset(dev->self, kind);
-    if (VFU_HAS(table, resume))
-        table->resume(dev->self);
+        dev->plugin->table.reset(dev->self, kind);
+}
+
+/* A function level reset is the guest's: a migration beside which the device runs goes on; one that has stopped the
+ * device ends. */
+static int reset(struct device *dev, uint32_t kind)
+{
+    if (dev->resetting)
+        return -EBUSY;
+    dev->resetting = true;
+    transfer_cancel(&dev->transfer, -ECANCELED);
+    if (!dev->stopped)
+        quiesce(dev);
+    wipe(dev, kind);
+    if (dev->stopped) {
+        migration_reset(&dev->migration);
+        freeze(dev, false);
+    }
+    resume(dev);
     dev->resetting = false;
     return 0;
 }
+
+/* What is neither in the state nor started yet is done first: doorbells that the guest has rung, and deferred work of
+ * accesses that have been answered. */
+void device_freeze(struct device *dev)
+{
+    if (dev->stopped)
+        return;
+    ioevent_run(&dev->ioevent);
+    host_run_deferred(&dev->host);
+    freeze(dev, true);
+    quiesce(dev);
+}
+
+void device_thaw(struct device *dev)
+{
+    if (!dev->stopped)
+        return;
+    freeze(dev, false);
+    resume(dev);
+}
+
+void device_wipe(struct device *dev)
+{
+    bool resetting = dev->resetting;
+
+    dev->resetting = true;
+    transfer_cancel(&dev->transfer, -ECANCELED);
+    wipe(dev, VFU_RESET_BUS);
+    dev->resetting = resetting;
+}
+
+/* ---- the log of pages written */
+
+static void written(void *ctx, uint64_t address, uint64_t len)
+{
+    dirty_mark(ctx, address, len);
+}
+
+int device_log_start(struct device *dev, uint64_t page_size, const struct dirty_range *ranges, uint32_t n)
+{
+    int error = dirty_start(dev->dirty, page_size, ranges, n);
+
+    if (!error)
+        dma_on_write(dev->dma, written, dev->dirty);
+    return error;
+}
+
+void device_log_stop(struct device *dev)
+{
+    dma_on_write(dev->dma, NULL, NULL);
+    dirty_stop(dev->dirty);
+    dev->logging_pages = false;
+}
+
+/* ---- what config space tells */
 
 static void config_command(void *ctx, uint16_t command)
 {
@@ -186,9 +268,14 @@ static int make_parts(struct device *dev, const struct device_options *options)
                                 d->region_size[VFU_REGION_ROM], dev->map);
     }
     if (!error)
+        error = ioevent_init(&dev->ioevent, dev->name, &dev->loop, desc, d->bars, d->nbars);
+    if (!error)
         error = dma_new(&dev->dma, dev->name, options->max_dma_maps);
+    if (!error)
+        error = dirty_new(&dev->dirty, dev->name, 0);
     if (error)
         return error;
+    dev->ioevent.denied = !(d->caps & VFU_CAP_DOORBELL);
     watch_msix(dev);
     pci_config_listen(&dev->config, &config_events, dev);
     timers_init(&dev->timers, &dev->loop, fire_event, dev);
@@ -213,8 +300,10 @@ static int make_plugin(struct device *dev, const struct vfu_params *params)
     error = regmap_bind(dev->map, ops, dev->self);
     for (uint32_t i = 0; i <= VFU_REGION_ROM; i++)
         dev->regions[i].self = dev->self;
+    dev->ioevent.ring = table->doorbell;
+    dev->ioevent.self = dev->self;
     transfer_init(&dev->transfer, dev->name, &dev->loop, dev->dma, dev->self);
-    return error;
+    return error ? error : migration_init(dev);
 }
 
 static int take_name(struct device *dev, const char *name)
@@ -315,7 +404,10 @@ void device_free(struct device *dev)
         region_fini(&dev->regions[i]);
     pci_config_fini(&dev->config);
     irq_free(dev->irq);
+    ioevent_fini(&dev->ioevent);
     dma_free(dev->dma);
+    dirty_free(dev->dirty);
+    image_free(&dev->migration.data);
     regmap_free(dev->map);
     params_fini(&dev->params);
     loop_fini(&dev->loop);
@@ -354,26 +446,49 @@ int device_read(struct device *dev, uint32_t index, uint64_t offset, uint32_t si
     return region_read(&dev->regions[index], offset, size, bytes);
 }
 
+/* What a client sets up on the other side before that runs; a device's own registers it may not touch. */
+static bool writable_when_stopped(const struct device *dev, uint32_t index, uint64_t offset, uint32_t size)
+{
+    const struct vfu_desc *desc = &dev->description.desc;
+    uint64_t span;
+
+    if (index == VFU_REGION_CONFIG)
+        return !regmap_find(dev->map, VFU_REGION_CONFIG, offset, offset + size, &span) && span == size;
+    return desc->msix_vectors && index == desc->msix_bar && offset >= desc->msix_table &&
+           offset + size <= desc->msix_table + (uint64_t)irq_table_size(dev->irq);
+}
+
 int device_write(struct device *dev, uint32_t index, uint64_t offset, uint32_t size, const uint8_t *bytes)
 {
     uint64_t limit = device_region_size(dev, index);
+    int error;
 
     if (offset > limit || size > limit - offset || size == 0)
         return -EINVAL;
+    if (dev->stopped && !writable_when_stopped(dev, index, offset, size))
+        return -EBUSY;
     if (index == VFU_REGION_CONFIG) {
         pci_config_write(&dev->config, (uint32_t)offset, size, bytes);
         return 0;
     }
-    return region_write(&dev->regions[index], offset, size, bytes);
+    error = region_write(&dev->regions[index], offset, size, bytes);
+    if (!error)
+        ioevent_wrote(&dev->ioevent, index, offset, size, bytes);
+    return error;
 }
 
 /* ---- reset, attach, detach */
 
 int device_reset(struct device *dev, uint32_t kind)
 {
-    if (kind == VFU_RESET_BUS && !(dev->description.caps & VFU_CAP_RESET))
+    int error;
+
+    if (kind == VFU_RESET_BUS && !(dev->description.caps & VFU_CAP_RESET) && dev->migration.state == MIGRATION_RUNNING)
         return -ENOTSUP;
-    return reset(dev, kind);
+    error = reset(dev, kind);
+    if (!error && kind != VFU_RESET_FLR)
+        migration_reset(&dev->migration);
+    return error;
 }
 
 int device_attach(struct device *dev, const struct vfu_client *client, struct transport *out, void (*kick)(void *ctx),
@@ -406,6 +521,11 @@ void device_detach(struct device *dev)
     transfer_detach(&dev->transfer, -ECANCELED);
     dma_unmap_all(dev->dma);
     irq_detach(dev->irq);
+    ioevent_detach(&dev->ioevent);
+    /* The next client finds a device that runs, and none of this one's log. */
+    device_log_stop(dev);
+    migration_reset(&dev->migration);
+    device_thaw(dev);
     if (VFU_HAS(&dev->plugin->table, detach))
         dev->plugin->table.detach(dev->self);
 }

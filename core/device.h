@@ -13,11 +13,14 @@
 #include <vfu/plugin.h>
 
 #include "core/describe.h"
+#include "core/dirty.h"
 #include "core/dma.h"
 #include "core/host.h"
+#include "core/ioevent.h"
 #include "core/irq.h"
 #include "core/log.h"
 #include "core/loop.h"
+#include "core/migration.h"
 #include "core/params.h"
 #include "core/pci_config.h"
 #include "core/plugin.h"
@@ -51,17 +54,23 @@ struct device {
     struct region regions[VFU_REGION_ROM + 1];
     struct pci_config config;
     struct irq *irq;
+    struct ioevent ioevent;
     struct dma *dma;
     struct loop loop;
     struct timers timers;
     struct transfer transfer;
+    struct dirty *dirty; /* pages that the device has written */
+    struct migration migration;
     struct vfu_client client; /* zero while none is attached */
     uint32_t max_dma_maps;
     bool attached;
     bool resetting;
+    bool stopped; /* for migration: see device_freeze */
+    bool logging_pages; /* `dirty` was started by DIRTY_PAGES */
     uint32_t power;
     struct log_limit limit; /* of guest errors */
     uint64_t guest_errors;
+    uint64_t refusals; /* requests answered with an error */
 };
 
 /* 0; -EINVAL: a parameter does not fit (explained); another -errno: the plugin could not be loaded (explained). */
@@ -72,12 +81,39 @@ void device_free(struct device *dev);
 struct region *device_region(struct device *dev, uint32_t index);
 uint64_t device_region_size(const struct device *dev, uint32_t index);
 
-/* Software's access. 0; -EINVAL out of bounds or no such region; or the model's error. */
+/* Software's access. 0; -EINVAL out of bounds or no such region; -EBUSY a write while stopped; the model's error. */
 int device_read(struct device *dev, uint32_t index, uint64_t offset, uint32_t size, uint8_t *bytes);
 int device_write(struct device *dev, uint32_t index, uint64_t offset, uint32_t size, const uint8_t *bytes);
+/* The same, for plain registers of a BAR: inline, true if it was one. */
+static inline bool device_read_plain(const struct device *dev, uint32_t bar, uint64_t offset, uint32_t size, uint8_t *bytes)
+{
+    return region_read_plain(&dev->regions[bar], offset, size, bytes);
+}
+static inline bool device_write_plain(const struct device *dev, uint32_t bar, uint64_t offset, uint32_t size,
+                                      const uint8_t *bytes)
+{
+    return !dev->stopped && !(dev->ioevent.bars >> bar & 1) && region_write_plain(&dev->regions[bar], offset, size, bytes);
+}
 
-/* VFU_RESET_*. -ENOTSUP for a bus reset of a device that declares no VFU_CAP_RESET. */
+/* VFU_RESET_*. -ENOTSUP for a bus reset of a device that declares no VFU_CAP_RESET, but in a migration, where it
+ * leads back to RUNNING from every state. */
 int device_reset(struct device *dev, uint32_t kind);
+
+/*
+ * For migration: holds the device where it is, and lets it go on. While it is stopped nothing of its state changes by
+ * itself and nothing leaves it: timers stand still, deferred work, fd watches and doorbells wait, DMA in flight keeps
+ * the replies that come and goes no further, interrupts are kept pending, and the plugin is quiesced. Reads are
+ * answered. Writes are answered with -EBUSY, but for what a client sets up before the other side runs: config space
+ * where no register of the plugin is, and the MSI-X table.
+ */
+void device_freeze(struct device *dev);
+void device_thaw(struct device *dev);
+/* Everything but memory as a reset leaves it, in a device that is stopped and stays so. */
+void device_wipe(struct device *dev);
+
+/* The dirty log of DMA writes; page_size and ranges as in dirty_start. device_log_stop may be called at any time. */
+int device_log_start(struct device *dev, uint64_t page_size, const struct dirty_range *ranges, uint32_t n);
+void device_log_stop(struct device *dev);
 
 /* A client has negotiated: message DMA goes to `out`. -ENOTSUP if it lacks what the plugin needs of it (logged). */
 int device_attach(struct device *dev, const struct vfu_client *client, struct transport *out, void (*kick)(void *ctx),

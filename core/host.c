@@ -267,13 +267,84 @@ static int32_t host_timer_cancel(const struct vfu_host *table, int64_t id)
     return error ? error : timers_cancel(&device_of(table)->timers, id);
 }
 
+struct host_work {
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+#define WORK_MAX 65536u
+/* Times that stopping lets deferred work defer more. What goes on for ever is not a part of anything that is under way. */
+#define WORK_PASSES 64
+
+/* What the work itself defers comes behind, and is left. */
+static void run_work(struct host *host)
+{
+    uint32_t n = host->nwork;
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct host_work work = host->work[i];
+
+        work.fn(work.arg);
+    }
+    host->nwork -= n;
+    if (n)
+        memmove(host->work, host->work + n, host->nwork * sizeof *host->work);
+}
+
+static void scheduled_work(void *arg);
+
+static int schedule_work(struct host *host)
+{
+    int error = 0;
+
+    if (!host->work_scheduled && !host->frozen && host->nwork)
+        error = loop_defer(&host->dev->loop, scheduled_work, host);
+    if (!error)
+        host->work_scheduled |= host->nwork && !host->frozen;
+    return error;
+}
+
+static void scheduled_work(void *arg)
+{
+    struct host *host = arg;
+
+    host->work_scheduled = false;
+    if (!host->frozen)
+        run_work(host);
+    schedule_work(host);
+}
+
 static int32_t host_defer(const struct vfu_host *table, void (*fn)(void *arg), void *arg)
 {
+    struct host *host = (struct host *)(uintptr_t)table;
     int error = check(table, CALL_DEFER, VFU_CAP_TIMERS);
 
     if (error)
         return error;
-    return fn ? loop_defer(&device_of(table)->loop, fn, arg) : -EINVAL;
+    if (!fn)
+        return -EINVAL;
+    if (host->nwork >= WORK_MAX)
+        return -ENOSPC;
+    if (host->nwork == host->work_room) {
+        uint32_t room = host->work_room ? 2 * host->work_room : 16;
+        struct host_work *grown = realloc(host->work, room * sizeof *grown);
+
+        if (!grown)
+            return -ENOMEM;
+        host->work = grown;
+        host->work_room = room;
+    }
+    host->work[host->nwork++] = (struct host_work){ fn, arg };
+    error = schedule_work(host);
+    if (error)
+        host->nwork--;
+    return error;
+}
+
+void host_run_deferred(struct host *host)
+{
+    for (int i = 0; i < WORK_PASSES && host->nwork; i++)
+        run_work(host);
 }
 
 struct host_watch {
@@ -327,7 +398,7 @@ static int32_t host_watch_fd(const struct vfu_host *table, int32_t fd, uint32_t 
     w->watch.fn = watch_ready;
     w->fn = fn;
     w->arg = arg;
-    error = loop_add(&host->dev->loop, &w->watch);
+    error = host->frozen ? 0 : loop_add(&host->dev->loop, &w->watch);
     if (error) {
         free(w);
         return error;
@@ -349,9 +420,24 @@ static int32_t host_unwatch_fd(const struct vfu_host *table, int32_t fd)
     if (!w)
         return -ENOENT;
     *link = w->next;
-    loop_remove(&device_of(table)->loop, &w->watch);
+    if (!device_of(table)->host.frozen)
+        loop_remove(&device_of(table)->loop, &w->watch);
     free(w);
     return 0;
+}
+
+void host_freeze(struct host *host, bool frozen)
+{
+    if (host->frozen == frozen)
+        return;
+    host->frozen = frozen;
+    for (struct host_watch *w = host->watches; w; w = w->next) {
+        if (frozen)
+            loop_remove(&host->dev->loop, &w->watch);
+        else if (loop_add(&host->dev->loop, &w->watch))
+            log_error(host->dev->name, "fd %d cannot be watched again after a stop: its events are lost", w->watch.fd);
+    }
+    schedule_work(host);
 }
 
 static void *host_bar_memory(const struct vfu_host *table, uint32_t bar)
@@ -431,11 +517,14 @@ void host_init(struct host *host, struct device *dev, uint64_t caps)
 
 void host_fini(struct host *host)
 {
+    free(host->work);
+    host->work = NULL;
+    host->nwork = host->work_room = 0;
     while (host->watches) {
         struct host_watch *w = host->watches;
 
         host->watches = w->next;
-        if (host->dev->loop.epoll >= 0)
+        if (host->dev->loop.epoll >= 0 && !host->frozen)
             loop_remove(&host->dev->loop, &w->watch);
         free(w);
     }

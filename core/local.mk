@@ -15,12 +15,22 @@ core_libcore_la_SOURCES = \
 	core/dma.h \
 	core/dump.c \
 	core/dump.h \
+	core/fair.c \
+	core/fair.h \
 	core/fault.c \
 	core/fault.h \
+	core/feature.c \
+	core/feature.h \
 	core/filemap.c \
 	core/filemap.h \
 	core/host.c \
 	core/host.h \
+	core/image.c \
+	core/image.h \
+	core/image_private.h \
+	core/imageload.c \
+	core/ioevent.c \
+	core/ioevent.h \
 	core/irq.c \
 	core/irq.h \
 	core/irq_private.h \
@@ -31,6 +41,8 @@ core_libcore_la_SOURCES = \
 	core/log.h \
 	core/loop.c \
 	core/loop.h \
+	core/migration.c \
+	core/migration.h \
 	core/options.c \
 	core/options.h \
 	core/params.c \
@@ -40,6 +52,7 @@ core_libcore_la_SOURCES = \
 	core/plugin.c \
 	core/plugin.h \
 	core/regbuild.c \
+	core/regcell.h \
 	core/regcheck.c \
 	core/regdump.c \
 	core/regdump.h \

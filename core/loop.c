@@ -32,7 +32,8 @@ uint64_t loop_now(void)
 
 bool loop_mine(const struct loop *loop)
 {
-    return !__atomic_load_n(&loop->running, __ATOMIC_ACQUIRE) || pthread_equal(loop->thread, pthread_self());
+    return !__atomic_load_n(&loop->running, __ATOMIC_ACQUIRE) ||
+           pthread_equal(__atomic_load_n(&loop->thread, __ATOMIC_RELAXED), pthread_self());
 }
 
 static bool must_stop(const struct loop *loop)
@@ -369,14 +370,35 @@ static void dispatch(struct loop *loop, struct round *round)
     }
 }
 
+/* What a round does once it has waited. */
+static void end_round(struct loop *loop, struct round *round)
+{
+    if (round->n > 0)
+        dispatch(loop, round);
+    round->n = 0;
+    run_timers(loop);
+    run_work(loop);
+}
+
+void loop_step(struct loop *loop)
+{
+    struct round round;
+
+    present_round = &round;
+    round.n = wait_for(loop, round.events, 0);
+    end_round(loop, &round);
+    present_round = NULL;
+}
+
 void loop_run(struct loop *loop)
 {
     struct round round;
 
-    loop->thread = pthread_self();
+    loop->leaving = false;
+    __atomic_store_n(&loop->thread, pthread_self(), __ATOMIC_RELAXED);
     __atomic_store_n(&loop->running, true, __ATOMIC_RELEASE);
     present_round = &round;
-    while (!must_stop(loop)) {
+    while (!must_stop(loop) && !loop->leaving) {
         int64_t timeout = time_left(loop);
 
         if (timeout != 0 && loop->idle && loop->idle(loop->idle_ctx))
@@ -386,13 +408,13 @@ void loop_run(struct loop *loop)
             round.n = spin(loop, round.events);
         if (round.n == 0)
             round.n = wait_for(loop, round.events, timeout);
-        if (round.n > 0)
-            dispatch(loop, &round);
-        round.n = 0;
-        run_timers(loop);
-        run_work(loop);
+        end_round(loop, &round);
+        if (loop->round)
+            loop->round(loop->round_ctx);
     }
     present_round = NULL;
+    if (!must_stop(loop))
+        return;
     /* What was deferred frees things; the rest of it is lost on nobody. */
     for (int i = 0; i < 4; i++)
         run_work(loop);
@@ -403,4 +425,9 @@ void loop_stop(struct loop *loop)
 {
     __atomic_store_n(&loop->stopping, true, __ATOMIC_RELEASE);
     wake(loop);
+}
+
+void loop_leave(struct loop *loop)
+{
+    loop->leaving = true;
 }

@@ -53,14 +53,22 @@ struct loop {
     bool (*idle)(void *ctx);
     void *idle_ctx;
     uint32_t spin_us; /* look again for so long before sleeping */
+    /* Called at the end of every round of loop_run; may be NULL. */
+    void (*round)(void *ctx);
+    void *round_ctx;
+    bool leaving;
 };
 
 int loop_init(struct loop *loop);
 void loop_fini(struct loop *loop);
 
-/* Runs until loop_stop. The calling thread becomes the loop's. */
+/* Runs until loop_stop or loop_leave. The calling thread becomes the loop's. */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
+/* loop_run returns after this round with everything as it is: another thread goes on with it. */
+void loop_leave(struct loop *loop);
+/* One round of a loop that does not run, without sleeping: for tests, which have everything on one thread. */
+void loop_step(struct loop *loop);
 /* True on the loop's own thread, or before it runs. */
 bool loop_mine(const struct loop *loop);
 

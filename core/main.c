@@ -169,6 +169,7 @@ static int start_servers(void)
         if (fd < 0)
             return EXIT_FAILED;
         server->client_gone = client_gone;
+        server->neighbours = process.nservers > 1;
         if (server_start(server, &process.loop, fd))
             return EXIT_FAILED;
     }

@@ -215,17 +215,9 @@ static void accept_ready(struct loop_watch *watch, uint32_t ready)
         drop_one(server);
 }
 
-/* ---- life */
+/* ---- the device's thread */
 
-static void *thread_main(void *arg)
-{
-    struct server *server = arg;
-
-    loop_run(&server->dev->loop);
-    return NULL;
-}
-
-static int start_thread(struct server *server)
+static int start_thread(struct server *server, pthread_t *thread, void *(*run)(void *))
 {
     pthread_attr_t attributes;
     char name[16];
@@ -233,15 +225,70 @@ static int start_thread(struct server *server)
 
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, 512 * 1024);
-    error = pthread_create(&server->thread, &attributes, thread_main, server);
+    error = pthread_create(thread, &attributes, run, server);
     pthread_attr_destroy(&attributes);
     if (error)
         return -error;
     snprintf(name, sizeof name, "%s", server->dev->name);
-    pthread_setname_np(server->thread, name);
-    server->started = true;
+    pthread_setname_np(*thread, name);
     return 0;
 }
+
+static void *device_thread(void *arg)
+{
+    struct server *server = arg;
+
+    fair_start(&server->fair);
+    loop_run(&server->dev->loop);
+    return NULL;
+}
+
+static void *device_successor(void *arg)
+{
+    struct server *server = arg;
+
+    pthread_join(server->former, NULL);
+    return device_thread(server);
+}
+
+static void device_leave(void *arg)
+{
+    loop_leave(arg);
+}
+
+/* The device's thread has asked for another one: see fair.c. Without one it goes on as it is. */
+static void replace_thread(void *arg)
+{
+    struct server *server = arg;
+
+    if (!server->started)
+        return;
+    server->former = server->thread;
+    if (start_thread(server, &server->thread, device_successor))
+        server->thread = server->former;
+    else
+        (void)loop_post(&server->dev->loop, device_leave, &server->dev->loop);
+}
+
+static void device_round(void *ctx)
+{
+    struct server *server = ctx;
+
+    if (fair_round(&server->fair))
+        (void)loop_post(server->main_loop, replace_thread, server);
+}
+
+/* A plugin with threads of its own may know its device's by its id: that one stays. */
+static void watch_fairness(struct server *server)
+{
+    server->fair.who = server->dev->name;
+    server->fair.refusals = &server->dev->refusals;
+    server->fair.replaceable = !(server->dev->description.caps & VFU_CAP_THREADS);
+    server->dev->loop.round = device_round;
+    server->dev->loop.round_ctx = server;
+}
+
+/* ---- life */
 
 int server_start(struct server *server, struct loop *main_loop, int fd)
 {
@@ -254,9 +301,12 @@ int server_start(struct server *server, struct loop *main_loop, int fd)
         log_error(server->dev->name, "descriptor %d is no socket: %s", fd, strerror(errno));
         return -ENOTSOCK;
     }
-    error = start_thread(server);
+    if (server->neighbours)
+        watch_fairness(server);
+    error = start_thread(server, &server->thread, device_thread);
     if (error)
         return error;
+    server->started = true;
     if (!listening) {
         hand_over(server, fd);
         return 0;

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "core/device.h"
+#include "core/fair.h"
 #include "core/loop.h"
 #include "core/session.h"
 
@@ -19,10 +20,12 @@ struct server {
     int fd;     /* listening; -1 if it serves one connected socket only */
     char *path; /* to be removed at the end; NULL: not ours */
     struct loop_watch watch; /* on main's loop */
-    pthread_t thread;
+    pthread_t thread, former; /* former: the one that `thread` takes over from */
     bool started;
+    bool neighbours; /* there are other devices in this process: see fair.c */
     int spare; /* given up for a moment when the process has no descriptor left */
     /* On the device's thread: */
+    struct fair fair;
     struct session *session;
     uint32_t refusals;
     void (*client_gone)(struct server *server); /* on main's thread; may be NULL */
@@ -31,7 +34,7 @@ struct server {
 /* A listening socket at path: a stale one is replaced, -EADDRINUSE if somebody answers there. The fd or -errno, logged. */
 int server_listen(const char *path);
 
-/* Takes over fd, listening or connected. `server` is zeroed but for dev, path and client_gone. */
+/* Takes over fd, listening or connected. `server` is zeroed but for dev, path, neighbours and client_gone. */
 int server_start(struct server *server, struct loop *main_loop, int fd);
 /* Stops accepting, lets the device's thread end, closes. The device stays. False: the thread does not end. */
 bool server_stop(struct server *server);

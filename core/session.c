@@ -53,6 +53,7 @@ int session_refuse(struct session *s, int error, const struct message *m, const 
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    s->dev->refusals++;
     log_limited(&s->limit, s->dev->name, LOG_WARN, "%s: %s", command_of(m->header.command)->name, text);
     return error;
 }
@@ -184,8 +185,9 @@ static bool handle(struct session *s, struct message *m)
     uint8_t *room;
     int error;
 
-    if (!reply_room(s, command_reply_bound(m), &room) || (!transport_can_carry(&s->main) && !flush(s)) ||
-        !transport_can_carry(&s->main))
+    /* The room comes last: a flush moves it. */
+    if ((!transport_can_carry(&s->main) && !flush(s)) || !transport_can_carry(&s->main) ||
+        !reply_room(s, command_reply_bound(m), &room))
         return false;
     s->reply = room + HEADER;
     s->reply_size = s->direct_size = s->ncarry = 0;
@@ -227,7 +229,7 @@ static void try_sink(struct session *s)
         access.count > region->size - access.offset)
         return;
     plain = region_plain(region, access.offset, access.count, true);
-    if (!plain)
+    if (!plain || s->dev->stopped)
         return;
     s->sinking = true;
     s->sink_header = header;

@@ -20,7 +20,7 @@ card:bar(2, { size = 8, type = "io", sizes = { 1 } }, {
   reg("OUT_LOW",  0x0, 1, { doc = "outputs 0 to 7" }),
   reg("IN_LOW",   0x1, 1, { doc = "inputs 0 to 7; any write clears the interrupt" }),
   reg("IRQ",      0x2, 1, { doc = "a read enables the interrupt, any write disables it" }),
-  reg("FILTER",   0x3, 1, { doc = "a read turns the input filters on, any write turns them off; here they do nothing" }),
+  reg("FILTER",   0x3, 1, { doc = "a read turns the input filters on, any write turns them off; no effect here" }),
   reg("OUT_HIGH", 0x4, 1, { doc = "outputs 8 to 15" }),
   reg("IN_HIGH",  0x5, 1, "ro", { doc = "inputs 8 to 15" }),
   reg("STATUS",   0x6, 1, "ro", {

@@ -29,16 +29,32 @@ UNIT_TESTS = \
 	tests/unit/test_dirty \
 	tests/unit/test_dma \
 	tests/unit/test_fault \
+	tests/unit/test_ioevent \
 	tests/unit/test_irq \
+	tests/unit/test_migration \
+	tests/unit/test_loop \
+	tests/unit/test_params \
 	tests/unit/test_pci_config \
+	tests/unit/test_plugin \
 	tests/unit/test_regcheck \
 	tests/unit/test_regdump \
 	tests/unit/test_region \
 	tests/unit/test_regmap \
-	tests/unit/test_transport
+	tests/unit/test_timers \
+	tests/unit/test_transfer \
+	tests/unit/test_transport \
+	tests/unit/test_version
+
+# What test_plugin loads. The rpath, which is never used, makes libtool build a shared object that is not installed.
+TEST_MODULES = tests/unit/no_plugin.la tests/unit/odd_plugin.la
+tests_unit_no_plugin_la_SOURCES = tests/unit/no_plugin.c
+tests_unit_no_plugin_la_LDFLAGS = $(VFU_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
+tests_unit_odd_plugin_la_SOURCES = tests/unit/odd_plugin.c
+tests_unit_odd_plugin_la_LDFLAGS = $(MODULE_LDFLAGS) -rpath /nowhere
+EXTRA_tests_unit_test_plugin_DEPENDENCIES = $(TEST_MODULES)
 
 # Against a host that the test starts. A new table is a file here and a line in cases.c.
-PROTOCOL_TESTS = tests/protocol/test_protocol
+PROTOCOL_TESTS = tests/protocol/test_protocol tests/protocol/test_migrate tests/protocol/test_testdev
 tests_protocol_test_protocol_SOURCES = \
 	tests/protocol/access.c \
 	tests/protocol/cases.c \
@@ -49,15 +65,27 @@ tests_protocol_test_protocol_SOURCES = \
 	tests/protocol/info.c \
 	tests/protocol/irqs.c \
 	tests/protocol/maps.c \
+	tests/protocol/migrate.c \
 	tests/protocol/multi.c \
 	tests/protocol/proto.h \
 	tests/protocol/run.c \
 	tests/protocol/test_protocol.c \
 	tests/protocol/version.c
 tests_protocol_test_protocol_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
+tests_protocol_test_migrate_SOURCES = \
+	tests/protocol/host.c \
+	tests/protocol/proto.h \
+	tests/protocol/test_migrate.c
+tests_protocol_test_migrate_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
+tests_protocol_test_testdev_SOURCES = \
+	tests/protocol/host.c \
+	tests/protocol/proto.h \
+	tests/protocol/test_testdev.c
+tests_protocol_test_testdev_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 tests_unit_test_client_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 
 if HAVE_CMOCKA
+check_LTLIBRARIES += $(TEST_MODULES)
 check_PROGRAMS += $(UNIT_TESTS) $(PROTOCOL_TESTS)
 TESTS += $(UNIT_TESTS) $(PROTOCOL_TESTS) $(SCRIPT_TESTS)
 else
@@ -91,6 +119,6 @@ check-programs: all
 
 # One at a time: each boots a virtual machine that takes a core for itself.
 check-guest: all
-	+$(MAKE) $(AM_MAKEFLAGS) -j1 check-TESTS TESTS='$(GUEST_TESTS)' TEST_SUITE_LOG=guest-suite.log VFU_TEST_LIMIT=600
+	@+$(MAKE) $(AM_MAKEFLAGS) -j1 check-TESTS TESTS='$(GUEST_TESTS)' TEST_SUITE_LOG=guest-suite.log VFU_TEST_LIMIT=600
 .PHONY: check-guest
 CLEANFILES += guest-suite.log

@@ -18,7 +18,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <vfu/client.h>
@@ -50,8 +50,8 @@ static int count_fds(void)
     return n;
 }
 
-static void put_fds(int fd, uint16_t id, uint16_t command, uint32_t flags, uint32_t error, const void *body, uint32_t size,
-                    const int *fds, uint32_t nfds)
+static void put_fds(int fd, uint16_t id, uint16_t command, uint32_t flags, uint32_t error, const void *body,
+                    uint32_t size, const int *fds, uint32_t nfds)
 {
     struct vfu_msg_header header = { id, command, (uint32_t)HEADER + size, flags, error };
     union {
@@ -75,7 +75,8 @@ static void put_fds(int fd, uint16_t id, uint16_t command, uint32_t flags, uint3
     assert_int_equal(sendmsg(fd, &msg, MSG_NOSIGNAL), (ssize_t)header.size);
 }
 
-static void put(struct server *s, uint16_t id, uint16_t command, uint32_t flags, uint32_t error, const void *body, uint32_t size)
+static void put(struct server *s, uint16_t id, uint16_t command, uint32_t flags, uint32_t error, const void *body,
+                uint32_t size)
 {
     put_fds(s->fd, id, command, flags, error, body, size, NULL, 0);
 }
@@ -108,7 +109,10 @@ static void take_from(struct server *s, int fd)
         char bytes[CMSG_SPACE(16 * sizeof(int))];
     } control;
     struct iovec iov = { &s->header, HEADER };
-    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes };
+    struct msghdr msg = { .msg_iov = &iov,
+                          .msg_iovlen = 1,
+                          .msg_control = control.bytes,
+                          .msg_controllen = sizeof control.bytes };
 
     assert_int_equal(recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC), (ssize_t)HEADER);
     s->nfds = 0;
@@ -169,7 +173,8 @@ static void stop(struct server *s)
         close(s->twin);
 }
 
-static void put_access(struct server *s, uint16_t command, uint64_t offset, uint32_t region, uint32_t count, const void *data)
+static void put_access(struct server *s, uint16_t command, uint64_t offset, uint32_t region, uint32_t count,
+                       const void *data)
 {
     uint8_t body[256];
     struct vfu_msg_region_access access = { offset, region, count };
@@ -339,6 +344,36 @@ static void test_not_connected(void **state)
     assert_int_equal(vfuc_raw_send(c, "x", 1, 0, NULL, 0), -ENOTCONN);
     vfuc_free(c);
     vfuc_free(NULL);
+}
+
+/* A listener that accepts nobody; its queue is full. And nobody at all, waited for. */
+static void test_connect_limit(void **state)
+{
+    struct vfuc_options options = { .struct_size = sizeof options, .timeout_ns = 30 * MS };
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0),
+        waiting = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char dir[] = "/tmp/vfu-client.XXXXXX";
+    struct vfuc *c = vfuc_new(&options);
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/s", dir);
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(vfuc_connect(c, address.sun_path), -ECONNREFUSED);
+    assert_int_equal(listen(listener, 0), 0);
+    assert_int_equal(connect(waiting, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(vfuc_connect(c, address.sun_path), -ETIMEDOUT);
+    assert_non_null(strstr(vfuc_error(c), address.sun_path));
+    close(waiting);
+    close(listener);
+    unlink(address.sun_path);
+    rmdir(dir);
+    vfuc_free(c);
+    options.flags = VFUC_WAIT;
+    c = vfuc_new(&options);
+    assert_int_equal(vfuc_connect(c, address.sun_path), -ENOENT);
+    vfuc_free(c);
 }
 
 /* ---- accesses */
@@ -574,7 +609,8 @@ static void *echo(void *arg)
 
         if (recv(fd, &header, sizeof header, MSG_WAITALL) != (ssize_t)sizeof header)
             return NULL;
-        if (header.size > HEADER && recv(fd, body, header.size - HEADER, MSG_WAITALL) != (ssize_t)(header.size - HEADER))
+        if (header.size > HEADER &&
+            recv(fd, body, header.size - HEADER, MSG_WAITALL) != (ssize_t)(header.size - HEADER))
             return NULL;
         if (header.flags & VFU_MSG_NO_REPLY)
             continue;
@@ -636,7 +672,8 @@ static void test_big(void **state)
 
 /* ---- memory */
 
-static void put_dma(int fd, uint16_t id, uint16_t command, uint64_t address, uint64_t count, const void *data, uint32_t size)
+static void put_dma(int fd, uint16_t id, uint16_t command, uint64_t address, uint64_t count, const void *data,
+                    uint32_t size)
 {
     uint8_t body[256];
 
@@ -647,7 +684,8 @@ static void put_dma(int fd, uint16_t id, uint16_t command, uint64_t address, uin
     put_fds(fd, id, command, 0, 0, body, 16 + size, NULL, 0);
 }
 
-static void expect_dma(struct server *s, int fd, uint16_t id, uint16_t command, uint32_t error, const char *data, uint32_t size)
+static void expect_dma(struct server *s, int fd, uint16_t id, uint16_t command, uint32_t error, const char *data,
+                       uint32_t size)
 {
     take_from(s, fd);
     assert_int_equal(s->header.id, id);
@@ -1078,6 +1116,7 @@ int main(void)
         cmocka_unit_test(test_twin),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_not_connected),
+        cmocka_unit_test(test_connect_limit),
         cmocka_unit_test(test_read_write),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_wrong_replies),

@@ -57,7 +57,7 @@ static uint32_t any(uint32_t below)
     return (seed >> 8) % below;
 }
 
-/* ---- timers ---------------------------------------------------------------------------------------------------- */
+/* ---- timers ------------------------------------------------------------------------------------------------ */
 
 #define TIMERS 4000u
 
@@ -250,7 +250,7 @@ static void test_time_passes_in_ms(void **state)
     test_time_passes(state);
 }
 
-/* ---- work ------------------------------------------------------------------------------------------------------ */
+/* ---- work -------------------------------------------------------------------------------------------------- */
 
 static void note_work(void *arg)
 {
@@ -260,7 +260,7 @@ static void note_work(void *arg)
 static void defer_more(void *arg)
 {
     note_work(arg);
-    assert_int_equal(loop_defer(&loop, note_work, (void *)(uintptr_t)"X"), 0);
+    assert_int_equal(loop_defer(&loop, note_work, (void *)(uintptr_t) "X"), 0);
     assert_int_equal(loop_post(&loop, stop, NULL), 0);
 }
 
@@ -268,11 +268,11 @@ static void test_work_order(void **state)
 {
     (void)state;
     clear_trace();
-    assert_int_equal(loop_defer(&loop, note_work, (void *)(uintptr_t)"a"), 0);
-    assert_int_equal(loop_defer(&loop, defer_more, (void *)(uintptr_t)"b"), 0);
-    assert_int_equal(loop_post(&loop, note_work, (void *)(uintptr_t)"p"), 0);
-    assert_int_equal(loop_defer(&loop, note_work, (void *)(uintptr_t)"c"), 0);
-    assert_int_equal(loop_post(&loop, note_work, (void *)(uintptr_t)"q"), 0);
+    assert_int_equal(loop_defer(&loop, note_work, (void *)(uintptr_t) "a"), 0);
+    assert_int_equal(loop_defer(&loop, defer_more, (void *)(uintptr_t) "b"), 0);
+    assert_int_equal(loop_post(&loop, note_work, (void *)(uintptr_t) "p"), 0);
+    assert_int_equal(loop_defer(&loop, note_work, (void *)(uintptr_t) "c"), 0);
+    assert_int_equal(loop_post(&loop, note_work, (void *)(uintptr_t) "q"), 0);
     loop_run(&loop);
     assert_string_equal(trace, "abcpqX");
 }
@@ -339,7 +339,7 @@ static void test_idle(void **state)
     assert_int_equal(calls, 3);
 }
 
-/* ---- watches --------------------------------------------------------------------------------------------------- */
+/* ---- watches ----------------------------------------------------------------------------------------------- */
 
 #define WATCHES 24
 
@@ -455,7 +455,7 @@ static void test_stop_ends_the_round(void **state)
         close(w[i].fd);
 }
 
-/* ---- other threads --------------------------------------------------------------------------------------------- */
+/* ---- other threads ----------------------------------------------------------------------------------------- */
 
 #define POSTERS 4
 #define POSTS 5000u
@@ -593,11 +593,21 @@ static void test_stop_before_run(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_timers_and_model),     TEST(test_order_and_cancel),    TEST(test_timer_arms_itself),
-        TEST(test_time_passes),          TEST(test_time_passes_in_ms),   TEST(test_work_order),
-        TEST(test_work_limit),           TEST(test_work_for_ever),       TEST(test_idle),
-        TEST(test_remove_while_pending), TEST(test_watch),               TEST(test_stop_ends_the_round),
-        TEST(test_posts),                TEST(test_posts_while_spinning), TEST(test_stop_from_outside),
+        TEST(test_timers_and_model),
+        TEST(test_order_and_cancel),
+        TEST(test_timer_arms_itself),
+        TEST(test_time_passes),
+        TEST(test_time_passes_in_ms),
+        TEST(test_work_order),
+        TEST(test_work_limit),
+        TEST(test_work_for_ever),
+        TEST(test_idle),
+        TEST(test_remove_while_pending),
+        TEST(test_watch),
+        TEST(test_stop_ends_the_round),
+        TEST(test_posts),
+        TEST(test_posts_while_spinning),
+        TEST(test_stop_from_outside),
         TEST(test_stop_before_run),
     };
 

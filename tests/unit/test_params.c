@@ -17,7 +17,7 @@
 #include "core/log.h"
 #include "core/params.h"
 
-/* ---- in place of core/log.c ------------------------------------------------------------------------------------ */
+/* ---- in place of core/log.c -------------------------------------------------------------------------------- */
 
 int log_threshold = LOG_WARN;
 static unsigned lines;
@@ -35,7 +35,7 @@ void log_write(const char *who, enum log_level level, const char *format, ...)
     lines++;
 }
 
-/* ---- helpers --------------------------------------------------------------------------------------------------- */
+/* ---- helpers ----------------------------------------------------------------------------------------------- */
 
 static struct params params;
 
@@ -69,7 +69,7 @@ static int one(const struct vfu_param *param, const char *text, struct param_val
     return result;
 }
 
-/* ---- whole numbers --------------------------------------------------------------------------------------------- */
+/* ---- whole numbers ----------------------------------------------------------------------------------------- */
 
 static void test_ints(void **state)
 {
@@ -125,10 +125,10 @@ static void test_ints(void **state)
 static void test_bad_ints(void **state)
 {
     static const char *const texts[] = {
-        "",     "-",    "+1",   " 1",   "1 ",   "\t1",   "1\n",   "--1",    "- 1",  "0x",    "-0x", "0b",   "0o",    "0b2",
-        "0o8",  "0xg",  "x10",  "1x",   "K",    "-K",    "0xK",   "1KK",    "1KM",  "1Ki",   "1B",  "1iB",  "1KBB",  "1P",
-        "1,0",  "1.5",  "1e3",  "ten",  "0x0x1", "0b0b1", "0o0o1", "0x-1",  "0b-1", "0x 1",  "0b+1", "1_0", "\xc2\xa0" "1",
-        "0b12", "0x1K1",
+        "",      "-",     "+1",   " 1",   "1 ",   "\t1",  "1\n", "--1",       "- 1",  "0x",    "-0x",
+        "0b",    "0o",    "0b2",  "0o8",  "0xg",  "x10",  "1x",  "K",         "-K",   "0xK",   "1KK",
+        "1KM",   "1Ki",   "1B",   "1iB",  "1KBB", "1P",   "1,0", "1.5",       "1e3",  "ten",   "0x0x1",
+        "0b0b1", "0o0o1", "0x-1", "0b-1", "0x 1", "0b+1", "1_0", "\302\2401", "0b12", "0x1K1",
     };
     static const char *const huge[] = {
         "9223372036854775808",
@@ -188,7 +188,7 @@ static void test_int_range(void **state)
     assert_non_null(strstr(last_line, "whole number"));
 }
 
-/* ---- the other types ------------------------------------------------------------------------------------------- */
+/* ---- the other types --------------------------------------------------------------------------------------- */
 
 static void test_bools(void **state)
 {
@@ -236,7 +236,7 @@ static void test_numbers(void **state)
         const char *text;
         double value;
     } good[] = { { "0", 0 }, { "0.25", 0.25 }, { "-1.5e3", -1500 }, { ".5", 0.5 }, { "1E2", 100 }, { "+2", 2 } };
-    static const char *const bad[] = { "",    " 1",   "1 ",     "nan", "inf", "-infinity", "1e999", "0x10",
+    static const char *const bad[] = { "",     " 1",  "1 ",    "nan", "inf", "-infinity", "1e999", "0x10",
                                        "1.5K", "1,5", "1.2.3", "e",   ".",   "-",         "--1",   "1e" };
     struct vfu_param param = { .name = "x", .type = VFU_PARAM_NUMBER, .min = 0, .max = 10 };
     struct param_value value;
@@ -280,7 +280,7 @@ static void test_strings(void **state)
     assert_int_equal(one(&param, "x", &value), 0);
 }
 
-/* ---- the list as a whole --------------------------------------------------------------------------------------- */
+/* ---- the list as a whole ----------------------------------------------------------------------------------- */
 
 static const struct vfu_param list[] = {
     { .name = "size", .doc = "how large it is", .type = VFU_PARAM_INT, .flags = VFU_PARAM_REQUIRED },
@@ -381,7 +381,8 @@ static void test_element_sizes(void **state)
     struct {
         struct vfu_param param;
         uint64_t more[3];
-    } longer[2] = { { .param = { .name = "a", .type = VFU_PARAM_INT, .fallback = "1" }, .more = { ~0ull, ~0ull, ~0ull } },
+    } longer[2] = { { .param = { .name = "a", .type = VFU_PARAM_INT, .fallback = "1" },
+                      .more = { ~0ull, ~0ull, ~0ull } },
                     { .param = { .name = "b", .type = VFU_PARAM_INT, .fallback = "2" } } };
     char shorter[2][offsetof(struct vfu_param, fallback)] __attribute__((aligned(8)));
 
@@ -420,10 +421,12 @@ static void test_long_lists(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ints),        cmocka_unit_test(test_bad_ints),     cmocka_unit_test(test_int_range),
-        cmocka_unit_test(test_bools),       cmocka_unit_test(test_enums),        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_strings),     cmocka_unit_test(test_unknown),      cmocka_unit_test(test_twice),
-        cmocka_unit_test(test_required),    cmocka_unit_test(test_bad_fallback), cmocka_unit_test(test_bad_declarations),
+        cmocka_unit_test(test_ints),          cmocka_unit_test(test_bad_ints),
+        cmocka_unit_test(test_int_range),     cmocka_unit_test(test_bools),
+        cmocka_unit_test(test_enums),         cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_strings),       cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_twice),         cmocka_unit_test(test_required),
+        cmocka_unit_test(test_bad_fallback),  cmocka_unit_test(test_bad_declarations),
         cmocka_unit_test(test_element_sizes), cmocka_unit_test(test_long_lists),
     };
 

@@ -45,7 +45,8 @@ static const struct vfu_group groups[] = {
 static const struct vfu_reg regs[] = {
     { PLAIN, .name = "CMD", .offset = 0x98, .size = 8, .doc = "what to do", .nfields = 3, .fields = cmd_fields },
     { PLAIN, .name = "ID", .offset = 0, .size = 4, .access = VFU_ACCESS_RO, .reset = 0x010000ed, .doc = EVIL },
-    { .name = "CTRL", .region = 2, .group = 0, .offset = 8, .size = 4, .access = VFU_ACCESS_W1C, .flags = VFU_REG_STICKY },
+    { .name = "CTRL", .region = 2, .group = 0, .offset = 8, .size = 4, .access = VFU_ACCESS_W1C,
+      .flags = VFU_REG_STICKY },
     { .name = "RING", .region = 2, .group = 0, .offset = 0x10, .size = 4, .count = 4 },
     { PLAIN, .name = "CH_CTRL", .offset = 0x10, .size = 2, .access = VFU_ACCESS_UNIMP, .reset = 0xbeef },
     { PLAIN, .name = "id", .offset = 0x14, .size = 1, .nfields = 2, .fields = whole_fields },
@@ -283,7 +284,8 @@ static void test_markdown(void **state)
     has(text, "\n## BAR 2\n\n0x10000000000 bytes.\n\n| Offset | Name | Size | Access | Reset | Description |\n"
               "| --- | --- | --- | --- | --- | --- |\n| `0x0` | `ID` | 4 | ro | `0x10000ed` | a\\|b");
     has(text, "\n| `0x98` | `CMD` | 8 | rw | `0x4` | what to do |\n");
-    has(text, "\n| `0x108 + n * 0x40` | `CH[n].CTRL` | 4 | w1c | `0x0` | n from 0 to 7; keeps its value over a reset |\n");
+    has(text, "\n| `0x108 + n * 0x40` | `CH[n].CTRL` | 4 | w1c | `0x0` | "
+              "n from 0 to 7; keeps its value over a reset |\n");
     has(text, "\n| `0x110 + n * 0x40 + i * 0x4` | `CH[n].RING[i]` | 4 | rw | `0x0` | n from 0 to 7; i from 0 to 3 |\n");
     has(text, "\n### `CMD`\n\n| Bits | Name | Access | Reset | Description |\n| --- | --- | --- | --- | --- |\n"
               "| 63 | `run` | rc | `0x0` |  |\n| 2:1 | `DIR` | rw | `0x2` | a\\|b");

@@ -139,9 +139,25 @@ static void test_no_nul(void **state)
 static void test_not_json(void **state)
 {
     static const char *const texts[] = {
-        " ", "x", "{", "}", "{}}", "{}{}", "[]", "7", "\"capabilities\"", "null", "{\"capabilities\"}",
-        "{\"capabilities\":{}", "{'capabilities':{}}", "{\"capabilities\":{},}", "{\"a\":\"\xff\"}", "{\"a\":\"\\u0000\"}",
-        "{\"a\":99999999999999999999999}", "{\"a\":1e999}", "{\"capabilities\":{\"max_msg_fds\":0x10}}",
+        " ",
+        "x",
+        "{",
+        "}",
+        "{}}",
+        "{}{}",
+        "[]",
+        "7",
+        "\"capabilities\"",
+        "null",
+        "{\"capabilities\"}",
+        "{\"capabilities\":{}",
+        "{'capabilities':{}}",
+        "{\"capabilities\":{},}",
+        "{\"a\":\"\xff\"}",
+        "{\"a\":\"\\u0000\"}",
+        "{\"a\":99999999999999999999999}",
+        "{\"a\":1e999}",
+        "{\"capabilities\":{\"max_msg_fds\":0x10}}",
     };
     struct version v;
 
@@ -181,8 +197,8 @@ static void test_absurd_numbers(void **state)
 {
     static const char *const keys[] = { "max_msg_fds", "max_data_xfer_size", "max_dma_maps", "pgsizes" };
     static const char *const values[] = {
-        "0", "-1", "-0", "-9223372036854775808", "9223372036854775808", "1.5", "4096.0", "1e3", "\"4096\"", "true", "null",
-        "[]", "{}",
+        "0",    "-1", "-0", "-9223372036854775808", "9223372036854775808", "1.5", "4096.0", "1e3", "\"4096\"", "true",
+        "null", "[]", "{}",
     };
     char text[128];
     struct version v;
@@ -216,7 +232,7 @@ static void test_migration_page(void **state)
     static const struct {
         const char *value;
         int result;
-    } cases[] = { { "4096", 0 },      { "2147483648", 0 },        { "0", -EINVAL },    { "2048", -EINVAL },
+    } cases[] = { { "4096", 0 },        { "2147483648", 0 },       { "0", -EINVAL },    { "2048", -EINVAL },
                   { "12288", -EINVAL }, { "4294967296", -EINVAL }, { "-4096", -EINVAL } };
     char text[128];
     struct version v;
@@ -265,7 +281,8 @@ static void test_monsters(void **state)
 /* Every text that is one byte away from a good one: some are good too, none leaves a limit. */
 static void test_one_byte_off(void **state)
 {
-    static const char good[] = "{\"capabilities\":{\"max_msg_fds\":16,\"max_data_xfer_size\":1048576,\"pgsizes\":4096}}";
+    static const char good[] =
+        "{\"capabilities\":{\"max_msg_fds\":16,\"max_data_xfer_size\":1048576,\"pgsizes\":4096}}";
     struct version v;
     unsigned taken = 0;
 
@@ -286,7 +303,7 @@ static void test_one_byte_off(void **state)
     assert_true(taken > 100);
 }
 
-/* ---- the reply ------------------------------------------------------------------------------------------------ */
+/* ---- the reply --------------------------------------------------------------------------------------------- */
 
 static json_t *reply_of(const struct version *v, uint32_t max_dma_maps, int twin)
 {
@@ -366,10 +383,12 @@ static void test_reply_is_taken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing_said),   cmocka_unit_test(test_everything_said), cmocka_unit_test(test_versions),
-        cmocka_unit_test(test_padding),        cmocka_unit_test(test_no_nul),          cmocka_unit_test(test_not_json),
-        cmocka_unit_test(test_wrong_types),    cmocka_unit_test(test_absurd_numbers),  cmocka_unit_test(test_migration_page),
-        cmocka_unit_test(test_duplicate_keys), cmocka_unit_test(test_monsters),        cmocka_unit_test(test_one_byte_off),
+        cmocka_unit_test(test_nothing_said),   cmocka_unit_test(test_everything_said),
+        cmocka_unit_test(test_versions),       cmocka_unit_test(test_padding),
+        cmocka_unit_test(test_no_nul),         cmocka_unit_test(test_not_json),
+        cmocka_unit_test(test_wrong_types),    cmocka_unit_test(test_absurd_numbers),
+        cmocka_unit_test(test_migration_page), cmocka_unit_test(test_duplicate_keys),
+        cmocka_unit_test(test_monsters),       cmocka_unit_test(test_one_byte_off),
         cmocka_unit_test(test_reply),          cmocka_unit_test(test_reply_is_taken),
     };
 
