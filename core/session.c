@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/command.h"
@@ -20,6 +21,8 @@
 
 /* Receives of one client before timers and other work get a turn. */
 #define RECEIVES_A_TURN 16
+/* Of a client that may have gone, when another is at the door. */
+#define TURNS_TO_THE_END 64
 #define HEADER sizeof(struct vfu_msg_header)
 
 static void end(struct session *s);
@@ -466,17 +469,33 @@ int session_open(struct session **out, struct device *dev, int fd, void (*gone)(
     return 0;
 }
 
+/* A short receive leaves open whether the stream ends there; only a look at the socket tells. */
+static int look(struct session *s)
+{
+    char byte;
+    ssize_t n = recv(s->main.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+    if (n > 0 || (n < 0 && errno == EINTR))
+        return TRANSPORT_MORE;
+    return n < 0 && errno == EAGAIN ? TRANSPORT_EMPTY : TRANSPORT_EOF;
+}
+
 bool session_drain(struct session *s)
 {
     if (s->busy)
         return false;
-    for (int i = 0; i < 64 && !s->dead && !s->blocked; i++) {
-        bool more;
+    for (int i = 0; i < TURNS_TO_THE_END && !s->dead; i++) {
+        int seen;
 
         s->busy = true;
-        more = turn(s);
+        (void)turn(s);
         s->busy = false;
-        if (!more)
+        if (s->dead)
+            break;
+        seen = look(s);
+        if (seen == TRANSPORT_EOF)
+            end(s);
+        else if (seen == TRANSPORT_EMPTY || s->blocked)
             break;
     }
     return s->dead;

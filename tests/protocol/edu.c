@@ -193,6 +193,21 @@ void edu_test_reconnect(void **state)
     vfuc_free(c);
 }
 
+/* What a client posted before it closed is done, and the next one is let in, however close behind it comes. */
+void edu_test_close_behind(void **state)
+{
+    struct vfuc *c = edu_open(*state, 0);
+
+    for (uint32_t i = 1; i <= 300; i++) {
+        edu_ok(c, vfuc_post(c, 0, LIVE, &i, 4));
+        edu_ok(c, vfuc_flush(c));
+        vfuc_close(c);
+        edu_ok(c, vfuc_connect(c, ((struct proto_host *)*state)->socket));
+        assert_int_equal(edu_get(c, LIVE, 4), ~i);
+    }
+    vfuc_free(c);
+}
+
 void edu_test_largest(void **state)
 {
     struct vfu_msg_region_access access = { 0, 0, MIB };

@@ -10,6 +10,7 @@ void edu_test_dma_shared(void **state);
 void edu_test_dma_messages(void **state);
 void edu_test_dma_twin(void **state);
 void edu_test_reconnect(void **state);
+void edu_test_close_behind(void **state);
 void edu_test_largest(void **state);
 void edu_test_unread(void **state);
 void edu_test_hangup(void **state);

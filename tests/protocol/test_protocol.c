@@ -154,6 +154,7 @@ static const struct {
     { "edu: DMA, messages", edu_test_dma_messages },
     { "edu: DMA, messages over a twin socket", edu_test_dma_twin },
     { "edu: reconnect", edu_test_reconnect },
+    { "edu: reconnect close behind posted writes", edu_test_close_behind },
     { "edu: the largest messages", edu_test_largest },
     { "edu: replies that nobody reads", edu_test_unread },
     { "edu: clients that hang up inside a message", edu_test_hangup },

@@ -49,13 +49,25 @@ static int bring_up(const char *plugin, char *const *params)
     return 0;
 }
 
-/* The plugin, or VFU_SRCDIR/examples/testdev.lua; differences are asked for by `script`. */
-static const char *testdev = "testdev";
+/* The plugin, or VFU_SRCDIR/examples/testdev.lua; where the two differ, `script` says which it is. */
+static char testdev[4096];
 static bool script;
+
+static int choose(void **state)
+{
+    const char *source = getenv("VFU_SRCDIR"), *which = *state;
+
+    script = strcmp(which, "testdev.lua") == 0;
+    if (script)
+        snprintf(testdev, sizeof testdev, "%s/examples/%s", source ? source : ".", which);
+    else
+        snprintf(testdev, sizeof testdev, "%s", which);
+    return 0;
+}
 
 static int setup(void **state)
 {
-    (void)state;
+    choose(state);
     return bring_up(testdev, NULL);
 }
 
@@ -817,41 +829,25 @@ static void parameters(void **state)
     assert_int_equal(mem[15], 0xff);
 }
 
+#define CASE(which, test) { which ": " #test, test, setup, teardown, (void *)(uintptr_t)which }
+#define OWN_CASE(which, test) { which ": " #test, test, choose, teardown, (void *)(uintptr_t)which }
+#define CASES(which)                                                                                                   \
+    CASE(which, access_kinds), CASE(which, widths_and_order), CASE(which, hooks_locks_arrays),                         \
+    CASE(which, fifo_and_raw), CASE(which, config_and_rom), CASE(which, a_mib_each_way),                               \
+    CASE(which, the_client_maps_parts), CASE(which, doorbells_by_message), CASE(which, doorbells_by_event_fd),         \
+    CASE(which, doorbells_asked_for_badly), CASE(which, a_bell_does_not_drown_the_socket),                             \
+    OWN_CASE(which, denied_doorbells_ring_by_message), CASE(which, interrupts), CASE(which, dma_modes),                \
+    CASE(which, dma_by_messages), CASE(which, a_window_ends_with_its_memory), CASE(which, timers_and_deferred_work),   \
+    CASE(which, resets_and_power), OWN_CASE(which, parameters)
+
 int main(void)
 {
-#define ON_TESTDEV(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
-        ON_TESTDEV(access_kinds),
-        ON_TESTDEV(widths_and_order),
-        ON_TESTDEV(hooks_locks_arrays),
-        ON_TESTDEV(fifo_and_raw),
-        ON_TESTDEV(config_and_rom),
-        ON_TESTDEV(a_mib_each_way),
-        ON_TESTDEV(the_client_maps_parts),
-        ON_TESTDEV(doorbells_by_message),
-        ON_TESTDEV(doorbells_by_event_fd),
-        ON_TESTDEV(doorbells_asked_for_badly),
-        ON_TESTDEV(a_bell_does_not_drown_the_socket),
-        cmocka_unit_test_teardown(denied_doorbells_ring_by_message, teardown),
-        ON_TESTDEV(interrupts),
-        ON_TESTDEV(dma_modes),
-        ON_TESTDEV(dma_by_messages),
-        ON_TESTDEV(a_window_ends_with_its_memory),
-        ON_TESTDEV(timers_and_deferred_work),
-        ON_TESTDEV(resets_and_power),
-        cmocka_unit_test_teardown(parameters, teardown),
+        CASES("testdev"),
+        CASES("testdev.lua"),
+        OWN_CASE("memory", memory_maps_whole),
+        OWN_CASE("null", null_is_config_space),
     };
-    const struct CMUnitTest others[] = {
-        cmocka_unit_test_teardown(memory_maps_whole, teardown),
-        cmocka_unit_test_teardown(null_is_config_space, teardown),
-    };
-    const char *source = getenv("VFU_SRCDIR");
-    char path[4096];
-    int failed = cmocka_run_group_tests_name("testdev", tests, NULL, NULL);
 
-    failed += cmocka_run_group_tests_name("memory and null", others, NULL, NULL);
-    script = true;
-    testdev = path;
-    snprintf(path, sizeof path, "%s/examples/testdev.lua", source ? source : ".");
-    return failed + cmocka_run_group_tests_name("testdev.lua", tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
