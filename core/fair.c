@@ -22,15 +22,18 @@
 
 #include "core/log.h"
 
-#define WINDOW_NS UINT64_C(40000000)
-/* A burden: so much processor time since the last look, in stretches of so much between two sleeps on average. */
-#define BURDEN_NS UINT64_C(30000000)
+#define WINDOW_NS UINT64_C(80000000)
+/* A burden: so much processor time since the last look, in stretches of so much between two sleeps on average. It is
+ * a fraction of the window, because a thread that shares its core with four others gets no more. */
+#define BURDEN_NS UINT64_C(15000000)
 #define STRETCH_NS UINT64_C(1000000)
 /* Another: so many errors since the last look. */
-#define REFUSALS 256u
-/* Calm: for so long no more than an eighth of the time. */
+#define ERRORS 256u
+/* Calm: for so long no more than this. Held back by its neighbours a burden does little too, but it does not sleep. */
 #define CALM_NS UINT64_C(500000000)
-#define CALM_SHARE 8u
+#define CALM_STRETCH_NS UINT64_C(100000)
+#define CALM_ERRORS 8u
+#define CALM_SHARE 8u /* of the time */
 #define LOWEST 19
 
 static uint64_t read_clock(clockid_t clock)
@@ -86,42 +89,42 @@ static bool restore(struct fair *fair)
     return true;
 }
 
-/* What it has done since the last look that burdens others, NULL: nothing. */
-static const char *burden(struct fair *fair, uint64_t *used)
-{
-    uint64_t cpu = read_clock(CLOCK_THREAD_CPUTIME_ID), sleeps = count_sleeps(), refused = *fair->refusals;
-    const char *why = NULL;
+/* What it has done since the last look. */
+struct deeds {
+    uint64_t time, used, stretch, errors;
+};
 
-    *used = cpu - fair->cpu;
-    if (*used >= BURDEN_NS && *used / (sleeps - fair->sleeps + 1) >= STRETCH_NS)
-        why = "much processor time without a pause";
-    else if (refused - fair->refused >= REFUSALS)
-        why = "many errors";
+static struct deeds take_stock(struct fair *fair, uint64_t now)
+{
+    uint64_t cpu = read_clock(CLOCK_THREAD_CPUTIME_ID), sleeps = count_sleeps(), failed = fair->errors(fair->ctx);
+    struct deeds d = { .time = now - (fair->next - WINDOW_NS), .used = cpu - fair->cpu, .errors = failed - fair->failed };
+
+    d.stretch = d.used / (sleeps - fair->sleeps + 1);
     fair->cpu = cpu;
     fair->sleeps = sleeps;
-    fair->refused = refused;
-    return why;
+    fair->failed = failed;
+    fair->next = now + WINDOW_NS;
+    return d;
 }
 
 static bool look(struct fair *fair, uint64_t now)
 {
-    uint64_t since = now - (fair->next - WINDOW_NS), used;
-    const char *why = burden(fair, &used);
+    struct deeds d = take_stock(fair, now);
+    bool hog = d.used >= BURDEN_NS && d.stretch >= STRETCH_NS;
 
-    fair->next = now + WINDOW_NS;
-    if (why) {
+    if (hog || d.errors >= ERRORS) {
         fair->calm = 0;
         fair->asked = false;
         if (!fair->lowered)
-            lower(fair, why);
+            lower(fair, hog ? "much processor time without a pause" : "many errors");
         return false;
     }
     if (!fair->lowered)
         return false;
-    if (used > since / CALM_SHARE)
+    if (d.used > d.time / CALM_SHARE || d.stretch > CALM_STRETCH_NS || d.errors > CALM_ERRORS)
         fair->calm = 0;
     else if (fair->calm == 0)
-        fair->calm = now - since; /* one long sleep is calm enough */
+        fair->calm = now - d.time; /* one long sleep is calm enough */
     return fair->calm && now - fair->calm >= CALM_NS && restore(fair);
 }
 
@@ -134,6 +137,7 @@ void fair_start(struct fair *fair)
     fair->calm = 0;
     fair->cpu = read_clock(CLOCK_THREAD_CPUTIME_ID);
     fair->sleeps = count_sleeps();
+    fair->failed = fair->errors(fair->ctx);
     fair->next = read_clock(CLOCK_MONOTONIC_COARSE) + WINDOW_NS;
 }
 

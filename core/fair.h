@@ -11,7 +11,8 @@
 
 struct fair {
     const char *who;   /* the device's name */
-    const uint64_t *refusals; /* how many requests have been answered with an error so far */
+    uint64_t (*errors)(void *ctx); /* how many the device's callbacks and its client have made so far */
+    void *ctx;
     bool replaceable;  /* another thread can take over: the way back for a process without privileges */
     bool lowered;
     bool asked;        /* for another thread, and none has come yet */
@@ -19,7 +20,7 @@ struct fair {
     uint64_t next;     /* when to look again, ns of a coarse clock */
     uint64_t cpu;      /* of this thread, at the last look */
     uint64_t sleeps;   /* how often it had slept by then */
-    uint64_t refused;  /* and *refusals by then */
+    uint64_t failed;   /* and errors() by then */
     uint64_t calm;     /* since when it has been no burden, 0: it is one */
 };
 

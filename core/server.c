@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,6 +45,14 @@ static bool somebody_answers(const struct sockaddr_un *address)
     return answers;
 }
 
+/* Whatever else stands at the path is no leftover of a server, and not ours to replace. */
+static bool something_else(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode);
+}
+
 /* Bound to a name beside it, listening, and only then moved into place: who finds the path can connect to it. */
 int server_listen(const char *path)
 {
@@ -53,6 +62,10 @@ int server_listen(const char *path)
 
     if (error)
         return error;
+    if (something_else(path)) {
+        log_error(NULL, "%s is no socket, and is left as it is. Remove it, or choose another --socket-path", path);
+        return -EEXIST;
+    }
     if (somebody_answers(&address)) {
         log_error(NULL, "%s is in use: a server answers there. Stop it, or choose another --socket-path", path);
         return -EADDRINUSE;
@@ -127,7 +140,7 @@ static void device_refuse(struct server *server, int fd)
     struct loop *loop = &server->dev->loop;
     struct refusal *refusal = NULL;
 
-    log_warn(server->dev->name, "a second client is refused (EBUSY): one is attached");
+    log_limited(&server->refusing, server->dev->name, LOG_WARN, "a second client is refused (EBUSY): one is attached");
     if (server->refusals < REFUSALS_MAX)
         refusal = calloc(1, sizeof *refusal);
     if (!refusal) {
@@ -197,7 +210,8 @@ static void hand_over(struct server *server, int fd)
 /* Without a descriptor left accept would fail for ever on the same connection: the spare one makes room to drop it. */
 static void drop_one(struct server *server)
 {
-    log_error(server->dev->name, "a client is dropped: this process has no file descriptor left (raise ulimit -n)");
+    log_limited(&server->dropping, server->dev->name, LOG_ERROR,
+                "a client is dropped: this process has no file descriptor left (raise ulimit -n)");
     close(server->spare);
     close(accept4(server->fd, NULL, NULL, SOCK_CLOEXEC));
     server->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -238,7 +252,8 @@ static void *device_thread(void *arg)
 {
     struct server *server = arg;
 
-    fair_start(&server->fair);
+    if (server->neighbours)
+        fair_start(&server->fair);
     loop_run(&server->dev->loop);
     return NULL;
 }
@@ -278,11 +293,19 @@ static void device_round(void *ctx)
         (void)loop_post(server->main_loop, replace_thread, server);
 }
 
+static uint64_t device_errors(void *ctx)
+{
+    const struct device *dev = ctx;
+
+    return dev->refusals + __atomic_load_n(&dev->guest_errors, __ATOMIC_RELAXED) + regmap_failures(dev->map);
+}
+
 /* A plugin with threads of its own may know its device's by its id: that one stays. */
 static void watch_fairness(struct server *server)
 {
     server->fair.who = server->dev->name;
-    server->fair.refusals = &server->dev->refusals;
+    server->fair.errors = device_errors;
+    server->fair.ctx = server->dev;
     server->fair.replaceable = !(server->dev->description.caps & VFU_CAP_THREADS);
     server->dev->loop.round = device_round;
     server->dev->loop.round_ctx = server;

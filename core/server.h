@@ -24,10 +24,12 @@ struct server {
     bool started;
     bool neighbours; /* there are other devices in this process: see fair.c */
     int spare; /* given up for a moment when the process has no descriptor left */
+    struct log_limit dropping;
     /* On the device's thread: */
     struct fair fair;
     struct session *session;
     uint32_t refusals;
+    struct log_limit refusing;
     void (*client_gone)(struct server *server); /* on main's thread; may be NULL */
 };
 
