@@ -19,6 +19,7 @@
 #include "core/fault.h"
 #include "core/options.h"
 #include "core/server.h"
+#include "core/skeleton.h"
 #include "core/socketpath.h"
 
 #define EXIT_FAILED 1
@@ -281,6 +282,17 @@ static void raise_limits(void)
     }
 }
 
+/* Where standard descriptors are closed, sockets would get their numbers, and log lines would go to a client. */
+static void fill_standard_descriptors(void)
+{
+    int fd = open("/dev/null", O_RDWR);
+
+    while (fd >= 0 && fd <= STDERR_FILENO)
+        fd = dup(fd);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
 static int serve(void)
 {
     int status;
@@ -304,11 +316,18 @@ static int serve(void)
 
 int main(int argc, char **argv)
 {
-    int status = options_parse(&process.options, argc, argv);
+    int status;
 
+    fill_standard_descriptors();
+    status = options_parse(&process.options, argc, argv);
     if (status >= 0) {
         options_free(&process.options);
         return status;
+    }
+    if (process.options.mode == MODE_NEW) {
+        status = skeleton_new(process.options.new_name, process.options.lang);
+        options_free(&process.options);
+        return status == -EINVAL ? EXIT_USAGE : status ? EXIT_FAILED : 0;
     }
     raise_limits();
     if (fault_init() || loop_init(&process.loop) || catch_signals()) {

@@ -24,6 +24,8 @@ enum {
     OPT_ONCE,
     OPT_SPIN_US,
     OPT_CHECK,
+    OPT_NEW,
+    OPT_LANG,
     OPT_DENY,
     OPT_HOOK_BUDGET,
     OPT_MEMORY_LIMIT,
@@ -42,6 +44,8 @@ static const struct option longs[] = {
     { "once", no_argument, NULL, OPT_ONCE },
     { "spin-us", required_argument, NULL, OPT_SPIN_US },
     { "check", no_argument, NULL, OPT_CHECK },
+    { "new", required_argument, NULL, OPT_NEW },
+    { "lang", required_argument, NULL, OPT_LANG },
     { "deny", required_argument, NULL, OPT_DENY },
     { "hook-budget", required_argument, NULL, OPT_HOOK_BUDGET },
     { "memory-limit", required_argument, NULL, OPT_MEMORY_LIMIT },
@@ -68,6 +72,8 @@ static const char help_text[] =
     "  --check              load, report, exit; a file name may follow it\n"
     "  --dump-plugin        say what the device is, in key=value lines\n"
     "  --dump=FORMAT        print the register map: json, header, markdown or svd\n"
+    "  --new NAME           write a device to begin with, and its test, into a new folder NAME\n"
+    "  --lang L             its language: c, cpp, lua or rust (c)\n"
     "\n"
     "Serving:\n"
     "  --once               exit when the first client goes away\n"
@@ -257,7 +263,7 @@ static int take_mode(struct options *options, enum option_mode mode, const char 
     if (!known)
         return usage("--dump=%s: there are json, header, markdown and svd", dump);
     if (options->mode != MODE_SERVE && options->mode != mode)
-        return usage("--check, --dump-plugin and --dump exclude each other%s", "");
+        return usage("--check, --dump-plugin, --dump and --new exclude each other%s", "");
     options->mode = mode;
     options->dump = dump;
     return -1;
@@ -287,6 +293,12 @@ static int take_option(struct options *options, int option, char *argument)
         return take_mode(options, MODE_DUMP, argument);
     case OPT_CHECK:
         return take_mode(options, MODE_CHECK, NULL);
+    case OPT_NEW:
+        options->new_name = argument;
+        return take_mode(options, MODE_NEW, NULL);
+    case OPT_LANG:
+        options->lang = argument;
+        return -1;
     case OPT_RUN:
         options->run = argument;
         return -1;
@@ -336,6 +348,10 @@ int options_parse(struct options *options, int argc, char **argv)
         if (status >= 0)
             return status;
     }
+    if (options->lang && options->mode != MODE_NEW)
+        return usage("--lang belongs to --new NAME%s", "");
+    if (options->mode == MODE_NEW)
+        return options->ndevices ? usage("--new %s writes a device and serves none", options->new_name) : -1;
     if (!options->ndevices || !options->devices[0].spec)
         return usage("no device is named; start with --plugin FILE%s", "");
     return -1;

@@ -18,11 +18,12 @@ struct option_device {
     int fd; /* -1: none */
 };
 
-enum option_mode { MODE_SERVE, MODE_CHECK, MODE_DUMP_PLUGIN, MODE_DUMP };
+enum option_mode { MODE_SERVE, MODE_CHECK, MODE_DUMP_PLUGIN, MODE_DUMP, MODE_NEW };
 
 struct options {
     enum option_mode mode;
     const char *dump; /* json, header, markdown, svd */
+    const char *new_name, *lang; /* MODE_NEW; lang may be NULL */
     struct option_device *devices;
     uint32_t ndevices;
     const char *run;

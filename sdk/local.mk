@@ -5,7 +5,8 @@ vfudir = $(includedir)/vfu
 vfu_HEADERS = \
 	sdk/include/vfu/client.h \
 	sdk/include/vfu/plugin.h \
-	sdk/include/vfu/protocol.h
+	sdk/include/vfu/protocol.h \
+	sdk/include/vfu/wrap.h
 
 # One set of objects for the shared library and for vfu-client, which so runs without it. Only vfuc_* is exported.
 noinst_LTLIBRARIES += sdk/client/libclient.la
@@ -34,3 +35,6 @@ vfu_client_LDADD = sdk/client/libclient.la
 
 pkgconfigdir = $(libdir)/pkgconfig
 pkgconfig_DATA = sdk/pkgconfig/vfu-plugin.pc sdk/pkgconfig/vfu-client.pc
+
+aclocaldir = $(datadir)/aclocal
+dist_aclocal_DATA = sdk/vfu-plugin.m4

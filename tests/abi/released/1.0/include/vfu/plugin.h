@@ -1,0 +1,698 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vfu/plugin.h - everything a device model needs, and all that it may use.
+ *
+ * A device model is a shared object with one exported symbol, vfu_plugin_entry(). It links against nothing of
+ * ours: the host hands it a table of functions (struct vfu_host), and it hands the host a table of callbacks
+ * (struct vfu_plugin). The header compiles as C99, C11 and C++17 and needs no other header of this project.
+ *
+ * Conventions, which hold for every function below unless its comment says otherwise:
+ *
+ *   results   int32_t results are 0 or a positive value for success, a negative errno for failure. What people
+ *             should read about a failure goes through vfu_host.log, once.
+ *   thread    each device has one thread. Callbacks run on it, one at a time, and host functions are called on it,
+ *             from within a callback. A plugin that starts threads declares VFU_CAP_THREADS: see there. Without it a
+ *             call from another thread returns -EPERM and is reported once, by name.
+ *   faults    what a plugin does against these rules, where the host can see it, is refused and reported once for each
+ *             kind, as the plugin's fault, with its name: calls from the wrong thread, of what was not declared, after
+ *             destroy; interrupts that the device does not have; a DMA submitted twice; a closed descriptor watched;
+ *             results that no callback may have; bytes written behind the end of an access.
+ *   strings   are UTF-8 and NUL-terminated. The host copies strings and arrays inside the call that it gets them in.
+ *   sizes     are bytes, times are nanoseconds, addresses are the guest's DMA addresses (IOVAs), integers that
+ *             stand for device registers are host integers: byte order is the host's business.
+ *   growth    a struct that begins with struct_size grows only by appending members. Read a member of a table that
+ *             you were handed only where VFU_HAS(table, member) is true. Array arguments carry their element size.
+ */
+#ifndef VFU_PLUGIN_H
+#define VFU_PLUGIN_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The version of this interface. Hosts load every plugin of their own major; a larger minor only adds. */
+#define VFU_ABI_MAJOR 1u
+#define VFU_ABI_MINOR 0u
+#define VFU_ABI_VERSION ((VFU_ABI_MAJOR << 16) | VFU_ABI_MINOR)
+
+/* The SDK a plugin is built with; the host names it when a plugin asks for what the host has not. */
+#define VFU_SDK_VERSION "0.1.0"
+
+/* True if the table p is long enough to hold member m, and m is set. */
+#define VFU_HAS(p, m)                                                                                                  \
+    ((size_t)((const char *)&(p)->m - (const char *)(p)) + sizeof((p)->m) <= (size_t)(p)->struct_size && (p)->m)
+
+/* "array, number of elements, size of one": how arrays are handed over. */
+#define VFU_ARRAY(a) (a), (uint32_t)(sizeof(a) / sizeof((a)[0])), (uint32_t)sizeof((a)[0])
+
+/* "None" or "not an array" where an index is meant, and "choose one" where a place is meant. */
+#define VFU_NONE UINT32_C(0xffffffff)
+
+#define VFU_EXPORT __attribute__((visibility("default")))
+
+/* ---- capabilities ------------------------------------------------------------------------------------------ */
+
+/*
+ * One namespace of flags. A plugin declares in `caps` what it does and in `needs` what it cannot do without; the host
+ * says in vfu_host.caps what it offers and the operator allows. An undeclared function returns -ENOTSUP and is
+ * reported once, by name; an undeclared callback is never called; a declared flag without its callback refuses to load.
+ */
+#define VFU_CAP_DMA (UINT64_C(1) << 0)       /* reads and writes client memory */
+#define VFU_CAP_DMA_MAP (UINT64_C(1) << 1)   /* holds direct pointers into client memory */
+#define VFU_CAP_INTX (UINT64_C(1) << 2)      /* raises INTx */
+#define VFU_CAP_MSI (UINT64_C(1) << 3)       /* raises MSI */
+#define VFU_CAP_MSIX (UINT64_C(1) << 4)      /* raises MSI-X */
+#define VFU_CAP_RESET (UINT64_C(1) << 5)     /* has state that a reset must reach: VFIO_DEVICE_FLAGS_RESET */
+#define VFU_CAP_MMAP (UINT64_C(1) << 6)      /* lets the client map part of a region */
+#define VFU_CAP_DOORBELL (UINT64_C(1) << 7)  /* takes writes as event fds */
+#define VFU_CAP_MIGRATION (UINT64_C(1) << 8) /* saves and restores its state */
+#define VFU_CAP_TIMERS (UINT64_C(1) << 9)    /* uses timers and deferred work */
+#define VFU_CAP_FD_WATCH (UINT64_C(1) << 10) /* watches file descriptors */
+#define VFU_CAP_POLL (UINT64_C(1) << 11)     /* looks for work by itself: vfu_host.poll_every */
+/*
+ * Calls the host from threads of its own, beside the device's. Such a call is handed to the device's thread, and waits
+ * until that has made it: results are the same as there, in the order of the calls. So a thread must not hold a lock
+ * that a callback takes while it calls the host. log, guest_error, now, granted, the param_ functions, bar_memory,
+ * dma_check and version do not wait. The device's thread never waits for a plugin's, but in what the plugin does itself.
+ *
+ *   -EBUSY      from the call of vfu_plugin.quiesce until that of resume; those that wait then are answered so, too.
+ *               No plugin thread may touch mapped memory (dma_map) in between either.
+ *   -ESHUTDOWN  from the call of destroy on.
+ *
+ * dma_read and dma_write wait for messages to the client, if need be, instead of -EWOULDBLOCK; a quiesce ends that wait:
+ * a write that returns an error may have been made in part. dma_submit may have called `done`, on the device's thread,
+ * before it returns. The get of VFU_EXT_REGMAP, which has no other result, returns 0 where others return an error.
+ */
+#define VFU_CAP_THREADS (UINT64_C(1) << 12)
+#define VFU_CAP_FFI (UINT64_C(1) << 13)      /* calls native code from a script */
+#define VFU_CAP_RELOAD (UINT64_C(1) << 14)   /* keeps state over a reload of its code */
+/* The connected client's word, in vfu_client.caps and vfu_host.granted(). */
+#define VFU_CAP_CLIENT_FDS (UINT64_C(1) << 32)         /* can pass file descriptors: mappable memory, eventfds */
+#define VFU_CAP_CLIENT_TWIN_SOCKET (UINT64_C(1) << 33) /* has a second socket for DMA messages */
+#define VFU_CAP_CLIENT_WRITE_MULTI (UINT64_C(1) << 34) /* coalesces posted writes */
+
+/* ---- what a device is -------------------------------------------------------------------------------------- */
+
+/* Region indexes, as VFIO numbers them for PCI (<linux/vfio.h>, VFIO_PCI_*_REGION_INDEX). */
+#define VFU_REGION_BAR0 0u
+#define VFU_REGION_BAR5 5u
+#define VFU_REGION_ROM 6u
+#define VFU_REGION_CONFIG 7u
+
+/* How software may access a register or a field. What a kind says of writes is applied by the host to each bit. */
+#define VFU_ACCESS_INHERIT 0u  /* a field: as its register. A register: as VFU_ACCESS_RW */
+#define VFU_ACCESS_RW 1u       /* reads and writes */
+#define VFU_ACCESS_RO 2u       /* software writes are ignored */
+#define VFU_ACCESS_WO 3u       /* reads 0; the last write is kept and seen by get() */
+#define VFU_ACCESS_W1C 4u      /* writing 1 clears a bit */
+#define VFU_ACCESS_W1S 5u      /* writing 1 sets a bit */
+#define VFU_ACCESS_W1T 6u      /* writing 1 toggles a bit */
+#define VFU_ACCESS_W0C 7u      /* writing 0 clears a bit */
+#define VFU_ACCESS_RC 8u       /* read-only, a read clears it */
+#define VFU_ACCESS_RS 9u       /* read-only, a read sets it */
+#define VFU_ACCESS_WONCE 10u   /* the first write after a reset counts, later ones are ignored */
+#define VFU_ACCESS_RESERVED 11u /* no function: software writes leave it alone */
+#define VFU_ACCESS_UNIMP 12u   /* exists in hardware, not in this model: reads its reset value, ignored, reported once */
+
+struct vfu_enum {
+    const char *name;
+    uint64_t value;
+};
+
+/* Some bits of a register. Bits that no field covers are reserved if the register has fields at all. */
+struct vfu_field {
+    const char *name;
+    const char *doc;
+    uint8_t lsb;    /* lowest bit, 0 to 63 */
+    uint8_t width;  /* bits, 1 to 64 - lsb */
+    uint8_t access; /* VFU_ACCESS_* */
+    uint8_t flags;  /* 0 */
+    uint32_t nenums;
+    const struct vfu_enum *enums;
+    uint64_t reset; /* the field's reset value, unshifted; joined (or) with the register's */
+};
+
+#define VFU_REG_HOOK_READ (1u << 0)   /* vfu_regmap_ops.read computes what a read returns */
+#define VFU_REG_HOOK_WRITE (1u << 1)  /* vfu_regmap_ops.write is told of each write */
+#define VFU_REG_STICKY (1u << 2)      /* survives every reset but "power" */
+#define VFU_REG_COMMIT_LAST (1u << 3) /* pieces of a write are collected; masks and hook run with the highest byte */
+#define VFU_REG_BIG_ENDIAN (1u << 4)  /* its most significant byte is at the lowest address */
+
+struct vfu_reg {
+    const char *name; /* unique in its group, or among registers and groups; an identifier */
+    const char *doc;
+    uint32_t region;    /* VFU_REGION_*: a BAR, or VFU_REGION_CONFIG */
+    uint32_t group;     /* index in vfu_regmap.groups, or VFU_NONE */
+    uint64_t offset;    /* bytes, from the region's start, or from the group's */
+    uint32_t size;      /* bytes: 1, 2, 4 or 8. Any alignment */
+    uint32_t access;    /* VFU_ACCESS_* */
+    uint32_t count;     /* 0: a plain register; else an array of so many, reached by index */
+    uint32_t flags;     /* VFU_REG_* */
+    uint64_t stride;    /* bytes from one array element to the next; 0: size */
+    uint64_t reset;     /* value after a reset */
+    uint32_t hook;      /* the plugin's own number for its hooks, given back in vfu_reg_call.hook */
+    uint32_t nfields;
+    const struct vfu_field *fields;
+    uint32_t field_size; /* sizeof(struct vfu_field) */
+    uint32_t reserved;
+};
+
+/* A block of registers that repeats: channel[count], each `stride` bytes after the one before. */
+struct vfu_group {
+    const char *name;
+    uint32_t region;
+    uint32_t count; /* 1 or more */
+    uint64_t offset;
+    uint64_t stride;
+};
+
+/* Software writes of the register `reg` are ignored while the condition holds. Judged before the write is stored. */
+struct vfu_lock {
+    uint32_t reg;    /* the register that is locked: an index in vfu_regmap.regs */
+    uint32_t cond;   /* condition: the register looked at, or VFU_NONE: vfu_regmap_ops.locked is asked */
+    uint64_t mask;   /* condition: these bits of it ... */
+    uint64_t value;  /* ... equal this */
+    uint32_t invert; /* 1: ... do not equal this */
+    uint32_t hook;   /* the plugin's own number, for vfu_regmap_ops.locked */
+};
+
+struct vfu_regmap {
+    uint32_t struct_size;
+    uint32_t reserved;
+    const struct vfu_reg *regs;
+    uint32_t nregs, reg_size;
+    const struct vfu_group *groups;
+    uint32_t ngroups, group_size;
+    const struct vfu_lock *locks;
+    uint32_t nlocks, lock_size;
+};
+
+#define VFU_BAR_MEM32 0u
+#define VFU_BAR_MEM64 1u
+#define VFU_BAR_IO 2u
+
+#define VFU_BAR_PREFETCH (1u << 0)
+#define VFU_BAR_RAM (1u << 1)        /* memory wherever no register is; see vfu_host.bar_memory */
+#define VFU_BAR_MMAP (1u << 2)       /* the client may map all of it (areas: some of it); needs VFU_BAR_RAM, VFU_CAP_MMAP */
+#define VFU_BAR_BIG_ENDIAN (1u << 3) /* all of its registers are, and integers of its raw accesses */
+#define VFU_BAR_RAW (1u << 4)        /* what no register covers goes to vfu_plugin.access */
+
+/* What an access meets that no register, memory or raw handler covers, that is misaligned or of a width not allowed. */
+#define VFU_UNMAPPED_ZEROS 0u /* reads 0, writes are dropped */
+#define VFU_UNMAPPED_ONES 1u  /* reads all ones, writes are dropped */
+#define VFU_UNMAPPED_ERROR 2u /* is answered EINVAL */
+
+struct vfu_area {
+    uint64_t offset, size;
+};
+
+struct vfu_bar {
+    uint32_t index;        /* 0 to 5; a 64-bit BAR takes the next index too */
+    uint32_t type;         /* VFU_BAR_MEM32, ... */
+    uint64_t size;         /* a power of two; memory 16 B to 2^31 (64-bit: 2^62), I/O 4 B to 256 B */
+    uint32_t flags;        /* VFU_BAR_* */
+    uint32_t access_sizes; /* widths allowed, or'ed: 1 | 2 | 4 | 8; 0 means all of them */
+    uint32_t unmapped;     /* VFU_UNMAPPED_* */
+    uint32_t nareas;
+    const struct vfu_area *areas; /* the mappable parts: page-aligned, sorted, apart */
+    uint32_t area_size;           /* sizeof(struct vfu_area) */
+    uint32_t reserved;
+};
+
+/* A capability of the device's own, put into config space after the ones the host lays out. Its bytes are read-only
+ * for software unless a register of VFU_REGION_CONFIG covers them. */
+struct vfu_pci_cap {
+    uint8_t id;       /* PCI Code and ID Assignment, 2: Capability IDs */
+    uint8_t reserved;
+    uint16_t size;    /* bytes behind id and next pointer, 0 to 190 */
+    uint32_t reserved2;
+    const uint8_t *bytes;
+};
+
+#define VFU_PCI_EXPRESS (1u << 0)       /* has a PCI Express capability */
+#define VFU_PCI_FLR (1u << 1)           /* function level reset; means VFU_PCI_EXPRESS */
+#define VFU_PCI_PM (1u << 2)            /* has a power management capability, D0 and D3hot */
+#define VFU_PCI_NO_SOFT_RESET (1u << 3) /* keeps its state from D3hot to D0 */
+
+/* A place whose writes ring a bell: vfu_plugin.doorbell is called. The client may take the write away from the socket
+ * with an event fd (VFIO_USER_DEVICE_GET_REGION_IO_FDS); a write that comes as a message rings it too, after the register
+ * or memory at that place has had it. It counts if it begins at `offset` and has `size` bytes, as KVM's ioeventfds do. */
+#define VFU_DOORBELL_MATCH (1u << 0)  /* only a write of the value `match` rings it */
+#define VFU_DOORBELL_SHADOW (1u << 1) /* the value written is kept for the callback; needs a client that can do it */
+struct vfu_doorbell {
+    uint32_t bar;
+    uint32_t size;   /* 1, 2, 4 or 8, at a multiple of it; 0: a write of any width up to 8 */
+    uint64_t offset; /* in the BAR, outside of what the client maps */
+    uint64_t match;  /* VFU_DOORBELL_MATCH, which needs a size */
+    uint32_t flags;  /* VFU_DOORBELL_MATCH or _SHADOW, not both */
+    uint32_t share;  /* not 0: those with the same number, of one BAR, share one event fd; not with _SHADOW */
+};
+#define VFU_DOORBELLS_MAX 256u /* of one device */
+
+/* What this device does, filled in by vfu_plugin.describe. The host hands over zeroed room of at least 1024 bytes:
+ * members that a later SDK appended are ignored by an earlier host, and zero means "absent" in every one. What it
+ * points to must stay until create or destroy is called; the host copies it before that. */
+struct vfu_desc {
+    uint32_t struct_size; /* set by the host: what it knows of this struct */
+    uint32_t pci_flags;   /* VFU_PCI_* */
+    uint64_t caps;        /* a part of the plugin's caps; VFU_CAP_INTX gives the function its interrupt pin */
+    uint64_t needs;
+    const char *name; /* NULL: the plugin's */
+    const char *doc;
+    uint16_t vendor, device, subsystem_vendor, subsystem; /* PCI ids */
+    uint32_t class_code;                                  /* 24 bits: base class, sub class, interface */
+    uint32_t revision;                                    /* 8 bits */
+    uint32_t msi_vectors;                                 /* 0 to 32, a power of two */
+    uint32_t msix_vectors;                                /* 0 to 2048 */
+    uint32_t msix_bar;         /* VFU_NONE: the highest free BAR, made by the host for table and PBA; else one of yours */
+    uint32_t msix_table;       /* offset in msix_bar, a multiple of 8 (4096 on its own page is wise) */
+    uint32_t msix_pba;         /* offset in msix_bar, a multiple of 8 */
+    uint32_t irq_level;        /* 1 + index of the register whose bits assert the interrupt; 0: none */
+    uint32_t irq_mask;         /* 1 + index of the register that is and'ed with it; 0: none */
+    const struct vfu_bar *bars;
+    uint32_t nbars, bar_size;
+    const struct vfu_pci_cap *pci_caps;
+    uint32_t npci_caps, pci_cap_size;
+    const struct vfu_regmap *regmap;
+    const uint8_t *rom; /* expansion ROM image; its BAR is rom_size rounded up to a power of two of at least 2048 */
+    uint64_t rom_size;
+    void *self; /* an instance that describe made: create gets it in *self; destroy is called with it in any case */
+    const struct vfu_doorbell *doorbells; /* VFU_CAP_DOORBELL */
+    uint32_t ndoorbells, doorbell_size;
+};
+
+/* ---- parameters: KEY=VALUE of the command line -------------------------------------------------------------- */
+
+#define VFU_PARAM_INT 0u    /* 64 bits; 0x and 0b prefixes, suffixes K M G T (powers of 1024) */
+#define VFU_PARAM_BOOL 1u   /* on off yes no true false 1 0 */
+#define VFU_PARAM_STRING 2u
+#define VFU_PARAM_ENUM 3u   /* one of `choices` */
+#define VFU_PARAM_NUMBER 4u /* a decimal fraction */
+
+#define VFU_PARAM_REQUIRED (1u << 0)
+#define VFU_PARAM_HAS_MIN (1u << 1)
+#define VFU_PARAM_HAS_MAX (1u << 2)
+#define VFU_PARAM_PREFIX (1u << 3) /* stands for all names that begin with its own: see vfu_params.items for them */
+
+struct vfu_param {
+    const char *name;
+    const char *doc;
+    uint32_t type;  /* VFU_PARAM_* */
+    uint32_t flags; /* VFU_PARAM_REQUIRED, ... */
+    const char *fallback;       /* the value if the command line gives none, as text; NULL: absent */
+    const char *const *choices; /* VFU_PARAM_ENUM: NULL-terminated */
+    int64_t min, max;
+};
+
+/* What the command line says for this device. */
+struct vfu_params {
+    uint32_t struct_size;
+    uint32_t nitems;
+    const char *source;       /* the file the binding is to run (a .lua file), or NULL */
+    const char *const *items; /* "KEY=VALUE" each */
+};
+
+/* ---- calls ------------------------------------------------------------------------------------------------ */
+
+/* A raw access, which no register covers (VFU_BAR_RAW). */
+#define VFU_ACCESS_WRITE (1u << 0)
+struct vfu_access {
+    uint32_t struct_size;
+    uint32_t region; /* VFU_REGION_* */
+    uint64_t offset; /* in bounds: offset + size <= the region's size */
+    uint32_t size;   /* bytes: 1, 2, 4 or 8 with `value`; more in a BAR that has no registers: `data`, so many and no more */
+    uint32_t flags;  /* VFU_ACCESS_WRITE */
+    uint64_t value;  /* size <= 8: written, or to be filled in */
+    uint8_t *data;   /* size > 8: written, or to be filled in; else NULL */
+};
+
+/* A register access, already masked by the map. */
+struct vfu_reg_call {
+    uint32_t struct_size;
+    uint32_t hook;        /* vfu_reg.hook */
+    uint32_t reg;         /* index in vfu_regmap.regs */
+    uint32_t index;       /* array index, or VFU_NONE */
+    uint32_t group_index; /* group index, or VFU_NONE */
+    uint32_t size;        /* the register's size */
+    uint64_t value;       /* read: the stored value. write: the new value, already stored. In both: what to use instead,
+                             if VFU_REPLACE is returned (cut to the register's width) */
+    uint64_t old;         /* write: the value before */
+    uint64_t raw;         /* write: the bits as sent, merged with the register where bytes were not written */
+};
+#define VFU_REPLACE 1 /* result of a register hook: take call->value */
+
+/*
+ * The register map's callbacks: extension "vfu.regmap/1" of the plugin, asked for if any register has a hook.
+ * A negative result is a bus error: a read answers all ones, a write restores the old value; both count as done.
+ */
+#define VFU_EXT_REGMAP "vfu.regmap/1"
+struct vfu_regmap_ops {
+    uint32_t struct_size;
+    uint32_t reserved;
+    int32_t (*read)(void *self, struct vfu_reg_call *call);
+    int32_t (*write)(void *self, struct vfu_reg_call *call);
+    int32_t (*locked)(void *self, uint32_t hook, const struct vfu_reg_call *call); /* 1: ignore the write */
+};
+
+/* Resets, in vfu_plugin.reset. Interrupts, timers, open DMA and registers are already reset when it runs. */
+#define VFU_RESET_POWER 0u /* the host has started */
+#define VFU_RESET_BUS 1u   /* VFIO_USER_DEVICE_RESET, or D3hot to D0 without no-soft-reset */
+#define VFU_RESET_FLR 2u   /* function level reset: PCI Express device control, bit 15 */
+
+/* The client, in vfu_plugin.attach. */
+struct vfu_client {
+    uint32_t struct_size;
+    uint32_t max_msg_fds;
+    uint64_t caps;               /* VFU_CAP_CLIENT_* */
+    uint64_t max_data_xfer_size; /* bytes a DMA message may carry to it */
+};
+
+/* A DMA in flight. The struct and the buffer are the host's from dma_submit until `done` has been called. */
+#define VFU_DMA_WRITE (1u << 0) /* device to client memory; else client memory to device */
+struct vfu_dma_op {
+    uint32_t struct_size;
+    uint32_t flags;
+    uint64_t addr;
+    uint64_t len;
+    void *buf;
+    /* On the device's thread, exactly once, never inside dma_submit: 0, or -EFAULT (no such memory, not allowed, gone),
+     * -ECANCELED (reset, client gone, destroy), -ETIMEDOUT, -EIO (the client answered with an error). */
+    void (*done)(void *self, struct vfu_dma_op *op, int32_t status);
+    void *user;          /* yours */
+    uint64_t reserved[6]; /* the host's */
+};
+
+/* A direct pointer into client memory, in one region. Gone (data is NULL) after vfu_host.dma_unmap. */
+#define VFU_DMA_PROT_READ (1u << 0)
+#define VFU_DMA_PROT_WRITE (1u << 1)
+struct vfu_dma_window {
+    uint32_t struct_size;
+    uint32_t prot;
+    uint64_t addr, len;
+    uint8_t *data;
+    uint64_t reserved[4]; /* the host's */
+};
+
+/* Where a device's own state goes to and comes from, in "vfu.migration/1". */
+struct vfu_sink {
+    int32_t (*write)(struct vfu_sink *sink, const void *data, uint64_t len);
+};
+struct vfu_source {
+    uint64_t (*left)(struct vfu_source *source);
+    int32_t (*read)(struct vfu_source *source, void *data, uint64_t len); /* -EINVAL: less is left */
+};
+
+/*
+ * State that the host does not know: registers, memory BARs, timers, interrupts and config space it saves itself. A
+ * plugin without this extension that declares VFU_CAP_MIGRATION has no other. Both are called while the device is
+ * stopped, between quiesce and resume. save: 0 or a negative errno; up to 64 MiB. load: what comes was sent by somebody
+ * else and may be anything; it takes all of it, or fails, and the device is then reset. A DMA in flight is not
+ * moved: save notes it, and resume, which follows a load, submits it anew.
+ */
+#define VFU_EXT_MIGRATION "vfu.migration/1"
+struct vfu_migration_ops {
+    uint32_t struct_size;
+    uint32_t reserved;
+    int32_t (*save)(void *self, struct vfu_sink *sink);
+    int32_t (*load)(void *self, struct vfu_source *source); /* the host's part is already restored */
+};
+
+/* ---- plugins inside of plugins ----------------------------------------------------------------------------- */
+
+struct vfu_host;
+struct vfu_plugin;
+
+/*
+ * A plugin that another one has opened with vfu_host.open, to pass its device on, changed or not. <vfu/wrap.h> has the
+ * functions that do it; they are short, and say best how it goes:
+ *
+ *   the wrapper   opens the inner plugin in describe, calls its describe with vfu_inner.host and .params, passes on or
+ *                 changes the description; calls its create with the same two, and its destroy in destroy. It has every
+ *                 callback that the inner plugin may have, and passes calls on: access, reset, attach, detach, quiesce,
+ *                 resume, power, doorbell, poll, and the extensions.
+ *   the host      calls what the inner plugin itself has asked for: event of its timers, functions given to defer and
+ *                 watch_fd, `done` of its DMA, with vfu_inner.self. Its names, parameters and faults are its own.
+ *   the table     that the inner plugin is handed is `host`, or a copy of it (vfu_host_copy) with functions of the
+ *                 wrapper's own. What those do not take ends in the table that the wrapper was handed, and so passes
+ *                 through every wrapper on its way out. A function that replaces one gets the copy as its argument.
+ *
+ * The inner plugin has the capabilities that it declares and the wrapper's description passes on.
+ */
+struct vfu_inner {
+    uint32_t struct_size;
+    uint32_t reserved;
+    const struct vfu_plugin *plugin; /* its table, checked; members it does not have are NULL */
+    const struct vfu_host *host;
+    const struct vfu_params *params;
+    void *self; /* yours to set: from its describe or create on, before it is called with it */
+};
+
+/* ---- the host, as a plugin sees it ------------------------------------------------------------------------- */
+
+#define VFU_LOG_ERROR 0u
+#define VFU_LOG_WARN 1u
+#define VFU_LOG_INFO 2u
+#define VFU_LOG_DEBUG 3u
+
+/* Interrupts beside vectors, in irq_signal (VFIO_PCI_ERR_IRQ_INDEX and VFIO_PCI_REQ_IRQ_INDEX). */
+#define VFU_IRQ_ERR 3u
+#define VFU_IRQ_REQ 4u
+
+#define VFU_FD_READ (1u << 0)
+#define VFU_FD_WRITE (1u << 1)
+#define VFU_FD_HANGUP (1u << 2) /* reported, not asked for */
+
+/* One table for each device; valid from describe to the end of destroy. */
+struct vfu_host {
+    uint32_t struct_size;
+    uint32_t abi_version;
+    uint64_t caps;       /* what this host offers and its operator allows */
+    const char *version; /* of the host */
+    void *ctx;           /* the host's */
+
+    /* An extension of the host by its id, or NULL. The table lives as long as this one. Any thread. */
+    const void *(*extension)(const struct vfu_host *host, const char *id);
+    /* The flags in force now: declared and offered, and while a client is attached its VFU_CAP_CLIENT_* flags. */
+    uint64_t (*granted)(const struct vfu_host *host);
+
+    /* One line for people, without a newline, at a VFU_LOG_* level. Any thread. */
+    void (*log)(const struct vfu_host *host, uint32_t level, const char *message);
+    /* The guest did what the device's specification forbids: counted, logged, rate-limited. Any thread. */
+    void (*guest_error)(const struct vfu_host *host, const char *message);
+
+    /*
+     * Parameters. A plugin with a fixed list names it in vfu_plugin.params. One that learns them later calls
+     * params_declare once, in describe: -EINVAL if the command line does not fit, already explained to the user;
+     * return it. Values are found by name; absent ones are -ENOENT, another type's are -EINVAL.
+     */
+    int32_t (*params_declare)(const struct vfu_host *host, const struct vfu_param *params, uint32_t n, uint32_t size);
+    int32_t (*param_int)(const struct vfu_host *host, const char *name, int64_t *value); /* also bool: 0, 1 */
+    int32_t (*param_number)(const struct vfu_host *host, const char *name, double *value);
+    int32_t (*param_string)(const struct vfu_host *host, const char *name, const char **value); /* any type, as text */
+
+    /*
+     * Interrupts; needs VFU_CAP_INTX, _MSI or _MSIX. The kind is the one that the client has armed: MSI-X, then MSI,
+     * then INTx. irq_raise: 0 sent, 1 (VFU_IRQ_PENDING) masked and kept pending, -ENOENT not armed (dropped and
+     * counted), -EINVAL beyond the vectors declared (a fault). INTx stays asserted until irq_lower; under MSI
+     * and MSI-X irq_lower does nothing. irq_signal: VFU_IRQ_ERR or VFU_IRQ_REQ; -ENOENT if not armed.
+     */
+    int32_t (*irq_raise)(const struct vfu_host *host, uint32_t vector);
+    int32_t (*irq_lower)(const struct vfu_host *host, uint32_t vector);
+    int32_t (*irq_signal)(const struct vfu_host *host, uint32_t which);
+
+    /*
+     * DMA; needs VFU_CAP_DMA. addr + len may be anything a guest wrote. dma_read and dma_write finish at once: 0,
+     * -EFAULT (memory that is not there, not allowed or gone: nothing is promised of buf), -EWOULDBLOCK (some of it
+     * is reached by messages only: use dma_submit), -ENOTCONN. dma_submit: 0 and `done` later, or a negative errno
+     * and no `done` (-ENOTCONN, -EINVAL, -ENOBUFS with 4096 in flight, -EBUSY while stopped for migration, -EALREADY for
+     * an op that is in flight: a fault).
+     */
+    int32_t (*dma_read)(const struct vfu_host *host, uint64_t addr, void *buf, uint64_t len);
+    int32_t (*dma_write)(const struct vfu_host *host, uint64_t addr, const void *buf, uint64_t len);
+    int32_t (*dma_submit)(const struct vfu_host *host, struct vfu_dma_op *op);
+    /* Direct pointers; needs VFU_CAP_DMA_MAP. -EFAULT unless [addr, addr + len) is mappable, in one region, with prot.
+     * The window ends (data is NULL) when the client unmaps the memory, on detach, or by dma_unmap; a plugin with
+     * VFU_CAP_THREADS is quiesced before memory goes that it has windows in, and resumed after. Memory behind it
+     * that the client takes away reads zero, and dma_check tells: 0, or -EFAULT. After writing: dma_dirty. */
+    int32_t (*dma_map)(const struct vfu_host *host, uint64_t addr, uint64_t len, uint32_t prot, struct vfu_dma_window *window);
+    int32_t (*dma_check)(const struct vfu_host *host, const struct vfu_dma_window *window);
+    int32_t (*dma_unmap)(const struct vfu_host *host, struct vfu_dma_window *window);
+    /* Pages written through a window, for dirty logs; dma_write and dma_submit log theirs. */
+    int32_t (*dma_dirty)(const struct vfu_host *host, uint64_t addr, uint64_t len);
+
+    /* The device's time: monotonic, real or virtual. Any thread. */
+    uint64_t (*now)(const struct vfu_host *host);
+    /*
+     * Timers; needs VFU_CAP_TIMERS. vfu_plugin.event(self, event, arg) is called `delay` ns from now, then every
+     * `period` ns if that is not 0 (at least 1000). The result is an id above 0, or -ENOSPC beyond 65,536 pending, or
+     * -EINVAL for an event above VFU_EVENT_MAX.
+     * Timers are saved with the device's state, keep their ids over it, and are dropped by a reset. Those due at the
+     * same time run in the order they were set. timer_cancel: 0, or -ENOENT if it has run or never was.
+     */
+    int64_t (*timer_after)(const struct vfu_host *host, uint64_t delay, uint64_t period, uint32_t event, uint64_t arg);
+    int32_t (*timer_cancel)(const struct vfu_host *host, int64_t id);
+    /* Calls fn(arg) on the device's thread, after the reply to the access at hand is sent, in order. Needs
+     * VFU_CAP_TIMERS. Any thread with VFU_CAP_THREADS. Not saved with the state. -ENOSPC beyond 65,536. */
+    int32_t (*defer)(const struct vfu_host *host, void (*fn)(void *arg), void *arg);
+    /* Calls fn(arg, ready) while fd is ready for `events` (VFU_FD_*), until unwatched; needs VFU_CAP_FD_WATCH. The fd
+     * stays the plugin's, which unwatches it before it closes it (else a fault). One watch for an fd: -EEXIST. -EPERM:
+     * of a kind that is always ready, a plain file. */
+    int32_t (*watch_fd)(const struct vfu_host *host, int32_t fd, uint32_t events, void (*fn)(void *arg, uint32_t ready), void *arg);
+    int32_t (*unwatch_fd)(const struct vfu_host *host, int32_t fd);
+
+    /* The memory of a VFU_BAR_RAM BAR (its whole size), or NULL. From create on; any thread. */
+    void *(*bar_memory)(const struct vfu_host *host, uint32_t bar);
+
+    /*
+     * Polling; needs VFU_CAP_POLL. From now on vfu_plugin.poll is called whenever the device's loop has nothing more to
+     * do and would sleep, and again at least every `interval` ns while it sleeps (from 1000; -EINVAL). While poll finds
+     * work the loop does not sleep but comes round to it again, after what the client has sent; the operator's --spin-us
+     * lets it go on so for a while after the last find. VFU_POLL_BUSY never sleeps and keeps a core to itself.
+     * VFU_POLL_OFF ends it. It holds over resets and clients, one interval for the device; not while stopped.
+     */
+    int32_t (*poll_every)(const struct vfu_host *host, uint64_t interval);
+
+    /*
+     * Opens another plugin, to wrap it: see struct vfu_inner. In describe, else -EINVAL (a fault). spec is what --plugin
+     * takes: a path to a .so or .lua file, or an installed plugin's name; items are its "KEY=VALUE"s, as VFU_PARAM_PREFIX
+     * finds them. -EINVAL: a parameter does not fit, explained to the user; -ENOENT, -ENOEXEC, -ENOTSUP as if loaded by
+     * the host, explained; -ELOOP beyond 15 in one device. *inner lives, and its file stays loaded, to the end of destroy.
+     */
+    int32_t (*open)(const struct vfu_host *host, const char *spec, const char *const *items, uint32_t nitems,
+                    struct vfu_inner **inner);
+};
+#define VFU_IRQ_PENDING 1
+#define VFU_EVENT_MAX 0xffffffu
+#define VFU_POLL_OFF UINT64_C(0)
+#define VFU_POLL_BUSY UINT64_C(1)
+
+/* What the operator allows a binding that runs scripts: host->extension(host, VFU_EXT_LIMITS). */
+#define VFU_EXT_LIMITS "vfu.limits/1"
+struct vfu_limits {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t hook_budget;  /* ns that one callback of a script may run */
+    uint64_t memory_limit; /* bytes that one script may hold */
+};
+
+/* The host's side of the register map, host->extension(host, VFU_EXT_REGMAP): the hardware's own access, without
+ * hooks, masks and locks. From create on. index and group_index are VFU_NONE where there is no array or group. A set
+ * that changes the interrupt's level or mask register raises or lowers it at once. */
+struct vfu_host_regmap {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t (*get)(const struct vfu_host *host, uint32_t reg, uint32_t index, uint32_t group_index); /* 0 if no such */
+    int32_t (*set)(const struct vfu_host *host, uint32_t reg, uint32_t index, uint32_t group_index, uint64_t value);
+};
+
+/* ---- the plugin, as the host sees it ----------------------------------------------------------------------- */
+
+struct vfu_plugin {
+    uint32_t struct_size; /* sizeof(struct vfu_plugin); checked before anything else is read */
+    uint32_t abi_version; /* VFU_ABI_VERSION */
+    uint64_t caps;        /* what the file can do */
+    uint64_t needs;       /* what it cannot do without */
+    const char *name;     /* of the device model: letters, digits, '-', '_', '.' */
+    const char *version;
+    const char *summary; /* one line */
+    const char *sdk;     /* VFU_SDK_VERSION */
+
+    const struct vfu_param *params; /* the parameters it takes, or none; see params_declare */
+    uint32_t nparams, param_size;
+
+    /* Says what the device is, with these parameters. Pure: it opens nothing and starts nothing. Main's thread.
+     * -EINVAL and a line in the log where the parameters do not fit together. */
+    int32_t (*describe)(const struct vfu_host *host, const struct vfu_params *params, struct vfu_desc *desc);
+    /* Makes the device. *self is desc->self or NULL, and becomes the argument of every callback. Main's thread. */
+    int32_t (*create)(const struct vfu_host *host, const struct vfu_params *params, void **self);
+    /* The last call. self may be what describe made, if create failed or was not called. */
+    void (*destroy)(void *self);
+
+    /* VFU_BAR_RAW: what no register covers. A negative result is the protocol's error of the access. */
+    int32_t (*access)(void *self, struct vfu_access *access);
+    /* VFU_CAP_RESET: also called with VFU_RESET_POWER after create, before the first client. */
+    int32_t (*reset)(void *self, uint32_t kind);
+    /* VFU_CAP_TIMERS */
+    void (*event)(void *self, uint32_t event, uint64_t arg);
+    /* A client has negotiated; a client is gone (its memory already is). Both optional. */
+    void (*attach)(void *self, const struct vfu_client *client);
+    void (*detach)(void *self);
+    /* Before STOP, reset, reload and destroy, after open DMA is cancelled (in STOP: held); and after, but destroy. With
+     * VFU_CAP_THREADS calls of other threads return -EBUSY from the call of quiesce to that of resume, and mapped memory
+     * is left alone from the return of the one to the call of the other. Over 1 s in it is reported. Both optional. */
+    void (*quiesce)(void *self);
+    void (*resume)(void *self);
+    /* The function has left or entered a power state, PCI Power Management 5.4: 0 is D0, 3 is D3hot. Optional. */
+    void (*power)(void *self, uint32_t state);
+    /* An extension of the plugin by its id, or NULL. Optional. */
+    const void *(*extension)(const char *id);
+    /*
+     * VFU_CAP_DOORBELL: vfu_desc.doorbells[index] was rung, once or more often. Of doorbells that share, index is the
+     * first one's, always: an event fd does not tell which of them was written. `value` is what was written: by message
+     * always; by event fd the match of one that has it to itself, with VFU_DOORBELL_SHADOW the last one written, else 0.
+     * A ring by event fd may overtake messages that the client sent before it, and the other way round. Where the operator
+     * denies the capability no event fds are given out, and messages ring as ever.
+     */
+    void (*doorbell)(void *self, uint32_t index, uint64_t value);
+    /* VFU_CAP_POLL: looks for work, does some of it, soon returns. 1: there was some; 0: none. See vfu_host.poll_every. */
+    int32_t (*poll)(void *self);
+};
+
+/* The one symbol that a plugin exports. Called once for each device; the table lives as long as the file is loaded. */
+VFU_EXPORT const struct vfu_plugin *vfu_plugin_entry(void);
+
+/* ---- conveniences ------------------------------------------------------------------------------------------ */
+
+/* A copy of a host table, of as much as both know. It works as the original does, whatever becomes of its functions. */
+#ifdef __GNUC__
+__attribute__((unused))
+#endif
+static void vfu_host_copy(struct vfu_host *copy, const struct vfu_host *host)
+{
+    uint32_t size = host->struct_size < sizeof *copy ? host->struct_size : (uint32_t)sizeof *copy;
+
+    memset(copy, 0, sizeof *copy);
+    memcpy(copy, host, size);
+    copy->struct_size = size;
+}
+
+/* printf to vfu_host.log and vfu_host.guest_error; 511 bytes at most. */
+#ifdef __GNUC__
+__attribute__((format(printf, 3, 4), unused))
+#endif
+static void vfu_logf(const struct vfu_host *host, uint32_t level, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    host->log(host, level, text);
+}
+
+#ifdef __GNUC__
+__attribute__((format(printf, 2, 3), unused))
+#endif
+static void vfu_guest_errorf(const struct vfu_host *host, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    host->guest_error(host, text);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
