@@ -22,6 +22,13 @@
 _Static_assert(sizeof(struct vfu_msg_region_io_fds) + VFU_DOORBELLS_MAX * sizeof(struct vfu_msg_sub_region_shadow) <=
                REPLY_BOUND, "the list of doorbells has outgrown its reply");
 
+/* A refusal that has its line in the log already, from where it was found out. */
+static int counted(struct session *s, int error)
+{
+    s->dev->refusals += error != 0;
+    return error;
+}
+
 /* ---- VERSION */
 
 static int open_twin(struct session *s, int *theirs)
@@ -49,12 +56,21 @@ static int open_twin(struct session *s, int *theirs)
     return 0;
 }
 
+static void close_twin(struct session *s)
+{
+    if (s->twin.fd < 0)
+        return;
+    loop_remove(&s->dev->loop, &s->twin_watch);
+    transport_close(&s->twin);
+}
+
 static int handle_version(struct session *s, struct message *m)
 {
     struct vfu_client client = { .struct_size = sizeof client };
     uint8_t reply[VERSION_REPLY_MAX];
     int theirs = -1, error;
     char why[160];
+    uint32_t maps;
     size_t n;
 
     if (s->negotiated)
@@ -71,9 +87,14 @@ static int handle_version(struct session *s, struct message *m)
     if (error) {
         if (theirs >= 0)
             close(theirs);
-        return error;
+        close_twin(s);
+        return counted(s, error);
     }
-    n = version_reply(&s->version, s->dev->max_dma_maps, theirs >= 0 ? 0 : -1, reply);
+    if (!(s->dev->description.caps & VFU_CAP_MIGRATION))
+        s->version.migration = false;
+    maps = s->version.max_dma_maps < s->dev->max_dma_maps ? s->version.max_dma_maps : s->dev->max_dma_maps;
+    dma_limit(s->dev->dma, maps);
+    n = version_reply(&s->version, maps, theirs >= 0 ? 0 : -1, reply);
     memcpy(session_reply(s, (uint32_t)n), reply, n);
     if (theirs >= 0)
         session_carry(s, &theirs, 1, true);
@@ -224,7 +245,7 @@ static int handle_set_irqs(struct session *s, struct message *m)
     if (m->fds_lost)
         return session_refuse(s, -EMFILE, m, "descriptors were lost: more than %u, or this process is at its limit",
                               TRANSPORT_FDS);
-    return irq_set(s->dev->irq, &set, m->body + sizeof set, m->size - (uint32_t)sizeof set, m->fds, m->nfds);
+    return counted(s, irq_set(s->dev->irq, &set, m->body + sizeof set, m->size - (uint32_t)sizeof set, m->fds, m->nfds));
 }
 
 static int handle_reset(struct session *s, struct message *m)
@@ -247,7 +268,7 @@ static int handle_dma_map(struct session *s, struct message *m)
         return session_refuse(s, -EMFILE, m, "the descriptor was lost: this process is at its limit");
     if (m->nfds > 1)
         return session_refuse(s, -EINVAL, m, "%u descriptors, one is the most", m->nfds);
-    return dma_map(s->dev->dma, map.address, map.size, map.flags, m->nfds ? m->fds[0] : -1, map.offset);
+    return counted(s, dma_map(s->dev->dma, map.address, map.size, map.flags, m->nfds ? m->fds[0] : -1, map.offset));
 }
 
 static int handle_dma_unmap(struct session *s, struct message *m)
@@ -270,8 +291,7 @@ static int handle_dma_unmap(struct session *s, struct message *m)
         error = dma_unmap(s->dev->dma, unmap.address, unmap.size);
     }
     if (error)
-        return session_refuse(s, error, m, "no region at %#llx of %#llx bytes", (unsigned long long)unmap.address,
-                              (unsigned long long)unmap.size);
+        return counted(s, error);
     memcpy(session_reply(s, sizeof unmap), &unmap, sizeof unmap);
     return 0;
 }

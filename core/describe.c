@@ -159,7 +159,7 @@ int describe(struct description *d, const char *who, const struct plugin *plugin
     error = plugin->table.describe(host, params, &answer.desc);
     d->desc = answer.desc;
     if (error)
-        return error < 0 ? error : -ENOEXEC;
+        return error < 0 ? error : bad(who, "describe returned a positive number, where 0 and negative errnos make sense");
     if (d->desc.caps & ~plugin->table.caps)
         return bad(who, "caps has flags that the plugin's table lacks");
     if (d->desc.rom_size > (16u << 20) || (d->desc.rom_size && !d->desc.rom))

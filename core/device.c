@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define QUIESCE_NS UINT64_C(1000000000) /* longer is reported */
+
 /* ---- what the parts tell each other */
 
 static void level_changed(void *ctx, uint64_t bits)
@@ -19,19 +21,52 @@ static void fire_event(void *ctx, uint32_t event, uint64_t arg)
 {
     struct device *dev = ctx;
 
-    dev->plugin->table.event(dev->self, event, arg);
+    /* A saved state may hold events of any number, also for a plugin that takes none. */
+    if (event > VFU_EVENT_MAX)
+        inner_event(dev, event >> 24, event & VFU_EVENT_MAX, arg);
+    else if (dev->plugin->table.event)
+        dev->plugin->table.event(dev->self, event, arg);
 }
 
+/* Calls of the plugin's threads end first: it may wait for those threads. */
 static void quiesce(struct device *dev)
 {
-    if (dev->created && VFU_HAS(&dev->plugin->table, quiesce))
-        dev->plugin->table.quiesce(dev->self);
+    uint64_t start, took;
+
+    if (!dev->created)
+        return;
+    host_quiet(&dev->host, true);
+    if (!VFU_HAS(&dev->plugin->table, quiesce))
+        return;
+    start = loop_now();
+    dev->plugin->table.quiesce(dev->self);
+    took = loop_now() - start;
+    if (took > QUIESCE_NS)
+        log_warn(dev->name, "the plugin %s took %llu ms to quiesce; meanwhile its device answers nobody",
+                 dev->plugin->table.name, (unsigned long long)(took / 1000000u));
 }
 
 static void resume(struct device *dev)
 {
-    if (dev->created && VFU_HAS(&dev->plugin->table, resume))
+    if (!dev->created)
+        return;
+    host_quiet(&dev->host, false);
+    if (VFU_HAS(&dev->plugin->table, resume))
         dev->plugin->table.resume(dev->self);
+}
+
+/* Mapped memory goes: threads of the plugin's own must not be in it. */
+static void memory_ends(void *ctx, bool on)
+{
+    struct device *dev = ctx;
+
+    if (on && !dev->host.quiet) {
+        dev->holding = true;
+        quiesce(dev);
+    } else if (!on && dev->holding) {
+        dev->holding = false;
+        resume(dev);
+    }
 }
 
 /* Whatever may happen by itself. */
@@ -55,7 +90,7 @@ static void wipe(struct device *dev, uint32_t kind)
     dev->power = 0;
     regmap_reset(dev->map, kind);
     if (dev->description.caps & VFU_CAP_RESET)
-        dev->plugin->table.reset(dev->self, kind);
+        host_result(&dev->host, RESULT_RESET, dev->plugin->table.reset(dev->self, kind), 0);
 }
 
 /* A function level reset is the guest's: a migration beside which the device runs goes on; one that has stopped the
@@ -242,7 +277,7 @@ static int make_regions(struct device *dev)
                 log_error(dev->name, "BAR %u has VFU_BAR_RAW, but the plugin has no access callback", d->bars[i].index);
                 return -ENOEXEC;
             }
-            region->raw = dev->plugin->table.access;
+            region->raw = guard_access;
         }
     }
     if (!error && d->desc.rom_size)
@@ -289,7 +324,7 @@ static int make_plugin(struct device *dev, const struct vfu_params *params)
     const struct vfu_regmap_ops *ops = NULL;
     int error;
 
-    error = table->create(&dev->host.table, params, &dev->self);
+    error = host_result(&dev->host, RESULT_CREATE, table->create(&dev->host.table, params, &dev->self), 0);
     if (error) {
         log_error(dev->name, "the plugin could not create the device: %s", strerror(-error));
         return error;
@@ -297,9 +332,11 @@ static int make_plugin(struct device *dev, const struct vfu_params *params)
     dev->created = true;
     if (VFU_HAS(table, extension))
         ops = table->extension(VFU_EXT_REGMAP);
-    error = regmap_bind(dev->map, ops, dev->self);
+    error = regmap_bind(dev->map, guard_hooks(dev, ops), dev);
     for (uint32_t i = 0; i <= VFU_REGION_ROM; i++)
-        dev->regions[i].self = dev->self;
+        dev->regions[i].self = dev;
+    if (dev->description.caps & VFU_CAP_THREADS)
+        dma_on_end(dev->dma, memory_ends, dev);
     dev->ioevent.ring = table->doorbell;
     dev->ioevent.self = dev->self;
     transfer_init(&dev->transfer, dev->name, &dev->loop, dev->dma, dev->self);
@@ -332,16 +369,22 @@ static int load(struct device *dev, const struct device_options *options)
     error = take_name(dev, table->name);
     if (error)
         return error;
-    host_init(&dev->host, dev, allowed);
+    error = host_init(&dev->host, dev, allowed);
+    if (error)
+        return error;
     params_init(&dev->params, dev->name, options->items, options->nitems);
     if (table->params)
         error = params_declare(&dev->params, table->params, table->nparams, table->param_size);
     if (error)
         return error;
+    dev->host.describing = true;
     error = describe(&dev->description, dev->name, dev->plugin, &dev->host.table, &params, allowed);
+    dev->host.describing = false;
     dev->self = dev->description.desc.self;
     if (!error && !dev->params.declared)
         error = params_declare(&dev->params, NULL, 0, 0);
+    if (!error)
+        error = inner_settle(dev);
     if (error)
         return error;
     if (dev->description.desc.name)
@@ -349,9 +392,12 @@ static int load(struct device *dev, const struct device_options *options)
     if (dev->description.desc.doc)
         dev->doc = strdup(dev->description.desc.doc);
     dev->params.who = dev->name;
-    dev->host.granted = dev->description.caps;
+    __atomic_store_n(&dev->host.granted, dev->description.caps, __ATOMIC_RELAXED);
+    dev->loop.idle = host_idle;
+    dev->loop.idle_ctx = &dev->host;
     if (!error)
         error = make_parts(dev, options);
+    dev->host.ready = error == 0;
     if (!error)
         error = make_plugin(dev, &params);
     /* A parameter that does not fit was explained by describe; whatever else went wrong is the plugin's doing. */
@@ -382,7 +428,7 @@ int device_new(struct device **out, const struct device_options *options)
     }
     /* Registers have their reset values since they were made; what create set in them stays. */
     if (dev->description.caps & VFU_CAP_RESET)
-        dev->plugin->table.reset(dev->self, VFU_RESET_POWER);
+        host_result(&dev->host, RESULT_RESET, dev->plugin->table.reset(dev->self, VFU_RESET_POWER), 0);
     *out = dev;
     return 0;
 }
@@ -391,12 +437,15 @@ void device_free(struct device *dev)
 {
     if (!dev)
         return;
+    __atomic_store_n(&dev->host.maker, pthread_self(), __ATOMIC_RELAXED);
     if (dev->attached)
         device_detach(dev);
     if (dev->created)
         quiesce(dev);
+    host_close(&dev->host);
     if (dev->plugin && dev->self && VFU_HAS(&dev->plugin->table, destroy))
         dev->plugin->table.destroy(dev->self);
+    host_poison(&dev->host);
     if (dev->timers.loop)
         timers_fini(&dev->timers);
     host_fini(&dev->host);
@@ -405,6 +454,7 @@ void device_free(struct device *dev)
     pci_config_fini(&dev->config);
     irq_free(dev->irq);
     ioevent_fini(&dev->ioevent);
+    guard_fini(&dev->guard);
     dma_free(dev->dma);
     dirty_free(dev->dirty);
     image_free(&dev->migration.data);
@@ -412,6 +462,8 @@ void device_free(struct device *dev)
     params_fini(&dev->params);
     loop_fini(&dev->loop);
     plugin_unload(dev->plugin);
+    inner_free_all(dev);
+    host_free(&dev->host);
     free(dev->name);
     free(dev->doc);
     free(dev);
@@ -500,12 +552,14 @@ int device_attach(struct device *dev, const struct vfu_client *client, struct tr
 
     if (needs & ~client->caps) {
         plugin_cap_names(needs & ~client->caps, names, sizeof names);
-        log_error(dev->name, "VERSION: the client does not offer %s, which this device needs (ENOTSUP)", names);
+        log_limited(&dev->limit, dev->name, LOG_ERROR,
+                    "VERSION: the client does not offer %s, which this device needs (ENOTSUP)", names);
         return -ENOTSUP;
     }
     dev->client = *client;
     dev->client.struct_size = sizeof dev->client;
     dev->attached = true;
+    host_client(&dev->host, client->caps);
     transfer_attach(&dev->transfer, out, client->max_data_xfer_size, kick, ctx);
     if (VFU_HAS(&dev->plugin->table, attach))
         dev->plugin->table.attach(dev->self, &dev->client);
@@ -518,6 +572,7 @@ void device_detach(struct device *dev)
         return;
     dev->attached = false;
     memset(&dev->client, 0, sizeof dev->client);
+    host_client(&dev->host, 0);
     transfer_detach(&dev->transfer, -ECANCELED);
     dma_unmap_all(dev->dma);
     irq_detach(dev->irq);

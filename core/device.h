@@ -15,7 +15,9 @@
 #include "core/describe.h"
 #include "core/dirty.h"
 #include "core/dma.h"
+#include "core/guard.h"
 #include "core/host.h"
+#include "core/inner.h"
 #include "core/ioevent.h"
 #include "core/irq.h"
 #include "core/log.h"
@@ -47,9 +49,12 @@ struct device {
     void *self;
     bool created;
     struct host host;
+    struct inner *inners[INNER_MAX]; /* plugins that it wraps */
+    uint32_t ninners;
     struct params params;
     struct description description;
     struct vfu_limits limits;
+    struct guard guard;
     struct regmap *map;
     struct region regions[VFU_REGION_ROM + 1];
     struct pci_config config;
@@ -65,6 +70,7 @@ struct device {
     uint32_t max_dma_maps;
     bool attached;
     bool resetting;
+    bool holding; /* quiesced only while mapped memory goes */
     bool stopped; /* for migration: see device_freeze */
     bool logging_pages; /* `dirty` was started by DIRTY_PAGES */
     uint32_t power;

@@ -46,6 +46,8 @@ struct dma {
     uint32_t count, max;
     void (*on_write)(void *ctx, uint64_t address, uint64_t len);
     void *on_write_ctx;
+    void (*on_end)(void *ctx, bool on);
+    void *on_end_ctx;
     struct filemaps maps;
     struct log_limit map_limit, fault_limit, window_limit;
     char *who;
@@ -73,6 +75,11 @@ int dma_new(struct dma **out, const char *who, uint32_t max_regions)
     dma->maps.limit = &dma->map_limit;
     *out = dma;
     return 0;
+}
+
+void dma_limit(struct dma *dma, uint32_t max_regions)
+{
+    dma->max = max_regions;
 }
 
 void dma_free(struct dma *dma)
@@ -280,17 +287,17 @@ static int check_map(struct dma *dma, uint64_t address, uint64_t size, uint32_t 
     const uint32_t known = VFU_DMA_MAP_READABLE | VFU_DMA_MAP_WRITEABLE;
 
     if (size == 0 || size % PAGE)
-        refuse(dma, "DMA map: size 0x%llx is not a multiple of 4096 above 0", ull(size));
+        refuse(dma, "DMA_MAP: size 0x%llx is not a multiple of 4096 above 0", ull(size));
     else if (address % PAGE)
-        refuse(dma, "DMA map: address 0x%llx is not a multiple of 4096", ull(address));
+        refuse(dma, "DMA_MAP: address 0x%llx is not a multiple of 4096", ull(address));
     else if (offset % PAGE)
-        refuse(dma, "DMA map: offset 0x%llx is not a multiple of 4096", ull(offset));
+        refuse(dma, "DMA_MAP: offset 0x%llx is not a multiple of 4096", ull(offset));
     else if (address + (size - 1) < address)
-        refuse(dma, "DMA map: address 0x%llx and size 0x%llx go beyond 2^64", ull(address), ull(size));
+        refuse(dma, "DMA_MAP: address 0x%llx and size 0x%llx go beyond 2^64", ull(address), ull(size));
     else if (offset > INT64_MAX - (size < INT64_MAX ? size : INT64_MAX))
-        refuse(dma, "DMA map: offset 0x%llx and size 0x%llx go beyond 2^63", ull(offset), ull(size));
+        refuse(dma, "DMA_MAP: offset 0x%llx and size 0x%llx go beyond 2^63", ull(offset), ull(size));
     else if (!(flags & known) || (flags & ~known))
-        refuse(dma, "DMA map: flags 0x%x are not 1 (readable), 2 (writeable) or both", flags);
+        refuse(dma, "DMA_MAP: flags 0x%x are not 1 (readable), 2 (writeable) or both", flags);
     else
         return 0;
     return -EINVAL;
@@ -313,7 +320,7 @@ static int find_room(struct dma *dma, uint64_t first, uint64_t last, struct plac
     }
     if (!other || other->last < first)
         return 0;
-    refuse(dma, "DMA map: address 0x%llx, size 0x%llx overlaps the region at 0x%llx of size 0x%llx", ull(first),
+    refuse(dma, "DMA_MAP: address 0x%llx, size 0x%llx overlaps the region at 0x%llx of size 0x%llx", ull(first),
            ull(last - first + 1), ull(other->first), ull(other->last - other->first + 1));
     return -EEXIST;
 }
@@ -329,13 +336,13 @@ int dma_map(struct dma *dma, uint64_t address, uint64_t size, uint32_t flags, in
     if (result)
         return result;
     if (dma->count >= dma->max) {
-        refuse(dma, "DMA map: address 0x%llx would be the region number %u, %u are allowed", ull(address),
+        refuse(dma, "DMA_MAP: address 0x%llx would be the region number %u, %u are allowed", ull(address),
                dma->count + 1, dma->max);
         return -ENOSPC;
     }
     region = calloc(1, sizeof *region);
     if (!region) {
-        refuse(dma, "DMA map: out of memory");
+        refuse(dma, "DMA_MAP: out of memory");
         return -ENOMEM;
     }
     region->first = address;
@@ -351,7 +358,7 @@ int dma_map(struct dma *dma, uint64_t address, uint64_t size, uint32_t flags, in
     }
     result = insert(dma, place, region);
     if (result) {
-        refuse(dma, "DMA map: out of memory");
+        refuse(dma, "DMA_MAP: out of memory");
         if (region->map)
             filemap_put(&dma->maps, region->map);
         free(region);
@@ -374,8 +381,11 @@ static void end_window(struct vfu_dma_window *window)
 /* Ends what hangs on a region that is out of the structure. */
 static void drop(struct dma *dma, struct region *region)
 {
+    const bool looked_at = region->windows && dma->on_end;
     struct vfu_dma_window *next;
 
+    if (looked_at)
+        dma->on_end(dma->on_end_ctx, true);
     for (struct vfu_dma_window *window = region->windows; window; window = next) {
         next = window_at(window, WINDOW_NEXT);
         end_window(window);
@@ -385,6 +395,14 @@ static void drop(struct dma *dma, struct region *region)
     if (dma->hit == region)
         dma->hit = NULL;
     free(region);
+    if (looked_at)
+        dma->on_end(dma->on_end_ctx, false);
+}
+
+void dma_on_end(struct dma *dma, void (*fn)(void *ctx, bool on), void *ctx)
+{
+    dma->on_end = fn;
+    dma->on_end_ctx = ctx;
 }
 
 int dma_unmap(struct dma *dma, uint64_t address, uint64_t size)
@@ -400,7 +418,7 @@ int dma_unmap(struct dma *dma, uint64_t address, uint64_t size)
             return 0;
         }
     }
-    refuse(dma, "DMA unmap: no region has address 0x%llx and size 0x%llx", ull(address), ull(size));
+    refuse(dma, "DMA_UNMAP: no region has address 0x%llx and size 0x%llx", ull(address), ull(size));
     return -ENOENT;
 }
 

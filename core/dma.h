@@ -20,6 +20,8 @@ struct dma;
 
 /* max_regions: DMA_MAP beyond it is -ENOSPC. */
 int dma_new(struct dma **out, const char *who, uint32_t max_regions);
+/* Another limit from now on: that of the client at hand. */
+void dma_limit(struct dma *dma, uint32_t max_regions);
 void dma_free(struct dma *dma);
 
 /*
@@ -53,6 +55,10 @@ int dma_piece(struct dma *dma, uint64_t address, uint64_t len, bool write, uint8
 void dma_on_write(struct dma *dma, void (*fn)(void *ctx, uint64_t address, uint64_t len), void *ctx);
 /* Tells that function, of writes through windows and messages. */
 void dma_wrote(struct dma *dma, uint64_t address, uint64_t len);
+
+/* Called before (on) memory goes that has windows in it, and after: whoever looks through them must stop. NULL: nobody
+ * but the device's thread does. */
+void dma_on_end(struct dma *dma, void (*fn)(void *ctx, bool on), void *ctx);
 
 /* Windows: see vfu_host.dma_map, dma_check, dma_unmap. */
 int dma_window_open(struct dma *dma, uint64_t address, uint64_t len, uint32_t prot, struct vfu_dma_window *window);

@@ -45,10 +45,14 @@ struct bitmap_range {
     struct bitmap bitmap;
 };
 
-/* Bytes of data that a message to this client may carry. */
 static uint32_t data_limit(const struct session *s)
 {
-    return s->version.max_data_xfer_size < TRANSPORT_MAX_DATA ? s->version.max_data_xfer_size : TRANSPORT_MAX_DATA;
+    return version_data_limit(&s->version);
+}
+
+static uint32_t bitmap_limit(const struct session *s)
+{
+    return version_bitmap_limit(&s->version);
 }
 
 /* ---- DEVICE_FEATURE ---- */
@@ -127,7 +131,10 @@ static int logging_start(struct session *s, struct message *m, const struct vfu_
     memcpy(ranges, m->body + HEAD + sizeof control, control.num_ranges * sizeof *ranges);
     error = device_log_start(s->dev, control.page_size, ranges, control.num_ranges);
     free(ranges);
-    return error ? error : echo(s, m);
+    if (error)
+        return session_refuse(s, error, m, "DMA_LOGGING_START: page_size %#llx, num_ranges %u: refused (%s)",
+                              ull(control.page_size), control.num_ranges, strerror(-error));
+    return echo(s, m);
 }
 
 static int logging_stop(struct session *s, struct message *m, const struct vfu_msg_device_feature *request)
@@ -137,18 +144,27 @@ static int logging_stop(struct session *s, struct message *m, const struct vfu_m
     return echo(s, m);
 }
 
+/* What the dirty log says: the line that it has written knows no command. */
+static int refuse_pages(struct session *s, const struct message *m, int error, uint64_t iova, uint64_t length)
+{
+    return error ? session_refuse(s, error, m, "no bitmap of iova %#llx, length %#llx (%s)", ull(iova), ull(length),
+                                  strerror(-error))
+                 : 0;
+}
+
 static int logging_report(struct session *s, struct message *m, const struct vfu_msg_device_feature *request)
 {
     struct report report;
     uint64_t bytes;
     uint8_t *data;
+    int error;
 
     memcpy(&report, m->body + HEAD, sizeof report);
     bytes = dirty_bitmap_size(report.iova, report.length, report.page_size);
-    if (bytes == 0 || bytes > data_limit(s))
+    if (bytes == 0 || bytes > bitmap_limit(s))
         return session_refuse(s, -EINVAL, m, "DMA_LOGGING_REPORT: iova %#llx, length %#llx, page_size %#llx: %s",
                               ull(report.iova), ull(report.length), ull(report.page_size),
-                              bytes ? "the bitmap is larger than max_data_xfer_size"
+                              bytes ? "the bitmap is larger than max_data_xfer_size or max_bitmap_size"
                                     : "not whole pages, or beyond 2^64");
     data = answer(s, request, (uint32_t)(sizeof report + bytes));
     if (!data && !dirty_active(s->dev->dirty))
@@ -156,7 +172,8 @@ static int logging_report(struct session *s, struct message *m, const struct vfu
     if (!data)
         return 0;
     memcpy(data, &report, sizeof report);
-    return dirty_report(s->dev->dirty, report.iova, report.length, report.page_size, data + sizeof report, bytes, true);
+    error = dirty_report(s->dev->dirty, report.iova, report.length, report.page_size, data + sizeof report, bytes, true);
+    return refuse_pages(s, m, error, report.iova, report.length);
 }
 
 static const struct feature {
@@ -275,11 +292,11 @@ static int check_bitmap(struct session *s, const struct message *m, uint64_t iov
 {
     uint64_t bytes = dirty_bitmap_size(iova, length, bitmap->page_size);
 
-    if (bytes && bitmap->size >= bytes && bitmap->size <= data_limit(s))
+    if (bytes && bitmap->size >= bytes && bitmap->size <= bitmap_limit(s))
         return 0;
     return session_refuse(s, -EINVAL, m, "bitmap of iova %#llx, size %#llx, pgsize %#llx: %llu bytes, it needs %llu, "
                           "%u are the most", ull(iova), ull(length), ull(bitmap->page_size), ull(bitmap->size),
-                          ull(bytes), data_limit(s));
+                          ull(bytes), bitmap_limit(s));
 }
 
 static int dirty_get(struct session *s, struct message *m, uint32_t argsz)
@@ -305,8 +322,9 @@ static int dirty_get(struct session *s, struct message *m, uint32_t argsz)
     reply = session_reply(s, head[0]);
     memcpy(reply, head, sizeof head);
     memcpy(reply + sizeof head, &range, sizeof range);
-    return dirty_report(s->dev->dirty, range.iova, range.length, range.bitmap.page_size, reply + fixed,
-                        range.bitmap.size, true);
+    error = dirty_report(s->dev->dirty, range.iova, range.length, range.bitmap.page_size, reply + fixed,
+                         range.bitmap.size, true);
+    return refuse_pages(s, m, error, range.iova, range.length);
 }
 
 int feature_dirty_pages(struct session *s, struct message *m)
@@ -325,7 +343,7 @@ int feature_dirty_pages(struct session *s, struct message *m)
             return 0; /* once more is as good as once */
         error = device_log_start(s->dev, 4096, NULL, 0);
         s->dev->logging_pages = error == 0;
-        return error;
+        return error ? session_refuse(s, error, m, "START: refused (%s)", strerror(-error)) : 0;
     case VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP:
         device_log_stop(s->dev);
         return 0;
@@ -361,10 +379,12 @@ int feature_dma_unmap(struct session *s, struct message *m, const struct vfu_msg
     error = dirty_report(s->dev->dirty, unmap->address, unmap->size, bitmap.page_size, reply + fixed, bitmap.size,
                          false);
     if (error)
-        return error;
+        return refuse_pages(s, m, error, unmap->address, unmap->size);
     error = dma_unmap(s->dev->dma, unmap->address, unmap->size);
-    if (error)
-        return session_refuse(s, error, m, "no region at %#llx of %#llx bytes", ull(unmap->address), ull(unmap->size));
+    if (error) {
+        s->dev->refusals++; /* it has its line */
+        return error;
+    }
     return dirty_report(s->dev->dirty, unmap->address, unmap->size, bitmap.page_size, reply + fixed, bitmap.size,
                         true);
 }

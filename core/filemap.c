@@ -18,7 +18,7 @@
 #define ROOM_MAX (UINT64_C(1) << 40)
 #define ROOM_MIN (UINT64_C(1) << 20)
 
-#define complain(maps, ...) log_limited((maps)->limit, (maps)->who, LOG_WARN, "DMA map: " __VA_ARGS__)
+#define complain(maps, ...) log_limited((maps)->limit, (maps)->who, LOG_WARN, "DMA_MAP: " __VA_ARGS__)
 
 static uint32_t bucket_of(const struct filemaps *maps, dev_t dev, ino_t ino)
 {

@@ -1,113 +1,175 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * host - the function table handed to a plugin. Functions run on the device's thread (or on main's, before the
- * device's loop does); calls from elsewhere are refused and reported once, by name.
+ * host - the function table handed to a plugin. Functions run on the device's thread (or on main's, before the device's
+ * loop does and after). A call from a thread of the plugin's own is handed over to it, if the plugin has
+ * VFU_CAP_THREADS; else it is refused and reported once, by name.
+ *
+ * Every function that needs checks is a row of the table `calls`, and a short function that packs its arguments.
  */
 #include "core/host.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/device.h"
+#include "core/inner.h"
 
-/* The calls that are checked, for messages and for "once". */
-enum call {
-    CALL_PARAMS_DECLARE,
-    CALL_IRQ_RAISE,
-    CALL_IRQ_LOWER,
-    CALL_IRQ_SIGNAL,
-    CALL_DMA_READ,
-    CALL_DMA_WRITE,
-    CALL_DMA_SUBMIT,
-    CALL_DMA_MAP,
-    CALL_DMA_UNMAP,
-    CALL_DMA_DIRTY,
-    CALL_TIMER_AFTER,
-    CALL_TIMER_CANCEL,
-    CALL_DEFER,
-    CALL_WATCH_FD,
-    CALL_UNWATCH_FD,
-    CALL_REG_GET,
-    CALL_REG_SET,
-};
-
-static const char *const call_names[] = {
-    "params_declare", "irq_raise", "irq_lower",   "irq_signal",   "dma_read", "dma_write", "dma_submit",  "dma_map",
-    "dma_unmap",      "dma_dirty", "timer_after", "timer_cancel", "defer",    "watch_fd",  "unwatch_fd", "regmap get",
-    "regmap set",
-};
+/* ---- checks and reports ---------------------------------------------------------------------------------------- */
 
 static struct device *device_of(const struct vfu_host *table)
 {
-    return ((const struct host *)table)->dev;
+    return host_of(table)->dev;
 }
 
-static bool first_time(const struct vfu_host *table, enum call call)
+/* What is the device's, whichever plugin calls. */
+static struct host *outermost(const struct host *host)
 {
-    uint64_t *complained = &((struct host *)(uintptr_t)table)->complained;
-
-    return !(__atomic_fetch_or(complained, UINT64_C(1) << call, __ATOMIC_RELAXED) & (UINT64_C(1) << call));
+    return &host->dev->host;
 }
 
-/* 0 if the call may be made here and now: on the device's thread, with one of `caps` granted (0: none needed). */
-static int check(const struct vfu_host *table, enum call call, uint64_t caps)
+bool host_gone(const struct host *host)
 {
-    const struct host *host = (const struct host *)table;
-    struct device *dev = host->dev;
+    return __atomic_load_n(&outermost(host)->closed, __ATOMIC_ACQUIRE);
+}
+
+void host_blame(struct host *host, int what, const char *format, ...)
+{
+    const uint64_t bit = UINT64_C(1) << what;
+    char text[256];
+    va_list args;
+
+    _Static_assert((int)HOST_RESULTS + (int)RESULTS <= 64, "more kinds of faults than bits");
+    if (__atomic_fetch_or(&host->complained, bit, __ATOMIC_RELAXED) & bit)
+        return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    log_error(host->who ? host->who : host->dev->name, "plugin fault (%s): %s", host->plugin ? host->plugin : "?", text);
+}
+
+/* The device's thread is the one that its loop runs on; while none does, the one that made it. */
+static bool mine(const struct host *host)
+{
+    const struct host *own = outermost(host);
+
+    if (__atomic_load_n(&host->dev->loop.running, __ATOMIC_ACQUIRE))
+        return loop_mine(&host->dev->loop);
+    return pthread_equal(__atomic_load_n(&own->maker, __ATOMIC_RELAXED), pthread_self());
+}
+
+static const char *call_name(enum host_call call);
+
+int host_check(struct host *host, enum host_call call, uint64_t caps, bool *elsewhere)
+{
+    uint64_t granted = __atomic_load_n(&host->granted, __ATOMIC_RELAXED);
     char names[64];
 
-    if (!loop_mine(&dev->loop)) {
-        if (first_time(table, call))
-            log_error(dev->name, "plugin fault: %s is called from a thread that is not the device's (EPERM)",
-                      call_names[call]);
+    if (host_gone(host)) {
+        host_blame(host, call, "%s is called after destroy (ESHUTDOWN)", call_name(call));
+        return -ESHUTDOWN;
+    }
+    if (!outermost(host)->ready && call != HOST_PARAMS_DECLARE && call != HOST_OPEN) {
+        host_blame(host, call, "%s is called before create (EINVAL)", call_name(call));
+        return -EINVAL;
+    }
+    *elsewhere = !mine(host);
+    if (*elsewhere && !(granted & VFU_CAP_THREADS)) {
+        host_blame(host, call, "%s is called from a thread that is not the device's, and VFU_CAP_THREADS is not granted (EPERM)",
+                   call_name(call));
         return -EPERM;
     }
-    if (caps && !(host->granted & caps)) {
+    if (caps && !(granted & caps)) {
         plugin_cap_names(caps, names, sizeof names);
-        if (first_time(table, call))
-            log_error(dev->name, "plugin fault: %s is called, but %s %s (ENOTSUP)", call_names[call], names,
-                      dev->description.desc.caps & caps ? "is denied" : "is not declared in caps");
+        host_blame(host, call, "%s is called, but %s %s (ENOTSUP)", call_name(call), names,
+                   host->dev->description.desc.caps & caps ? "is denied" : "is not declared in caps");
         return -ENOTSUP;
     }
     return 0;
 }
 
+int32_t host_result(struct host *host, enum host_result which, int32_t result, int32_t most)
+{
+    static const char *const names[RESULTS] = {
+        [RESULT_CREATE] = "create", [RESULT_ACCESS] = "access",
+        [RESULT_HOOK] = "register hook", [RESULT_LOCK] = "lock", [RESULT_RESET] = "reset", [RESULT_POLL] = "poll",
+    };
+
+    if (result <= most && result >= -4095)
+        return result;
+    host_blame(host, HOST_RESULTS + (int)which, "its %s callback returned %d; %s and negative errnos make sense (EIO)",
+               names[which], result, most ? "0, 1" : "0");
+    return -EIO;
+}
+
+/* ---- any thread, without a wait --------------------------------------------------------------------------------- */
+
 static uint64_t host_granted(const struct vfu_host *table)
 {
-    return ((const struct host *)table)->granted | device_of(table)->client.caps;
+    return __atomic_load_n(&host_of(table)->granted, __ATOMIC_RELAXED) |
+           __atomic_load_n(&outermost(host_of(table))->client_caps, __ATOMIC_RELAXED);
 }
 
 static void host_log(const struct vfu_host *table, uint32_t level, const char *message)
 {
-    const struct device *dev = device_of(table);
+    struct host *host = host_of(table);
 
-    log_write(dev->name, level > VFU_LOG_DEBUG ? LOG_DEBUG : (enum log_level)level, "%s", message ? message : "(null)");
+    if (host_gone(host))
+        host_blame(host, HOST_LOG, "log is called after destroy");
+    log_write(host->who ? host->who : host->dev->name, level > VFU_LOG_DEBUG ? LOG_DEBUG : (enum log_level)level, "%s",
+              message ? message : "(null)");
 }
 
 static void host_guest_error(const struct vfu_host *table, const char *message)
 {
     struct device *dev = device_of(table);
 
+    if (host_gone(host_of(table)))
+        host_blame(host_of(table), HOST_GUEST_ERROR, "guest_error is called after destroy");
     __atomic_fetch_add(&dev->guest_errors, 1, __ATOMIC_RELAXED);
-    if (loop_mine(&dev->loop))
+    if (mine(host_of(table)))
         log_limited(&dev->limit, dev->name, LOG_WARN, "guest error: %s", message ? message : "(null)");
     else
         log_warn(dev->name, "guest error: %s", message ? message : "(null)");
 }
 
-/* ---- parameters */
+static uint64_t host_now(const struct vfu_host *table)
+{
+    (void)table;
+    return loop_now();
+}
+
+static int32_t host_dma_check(const struct vfu_host *table, const struct vfu_dma_window *window)
+{
+    (void)table;
+    return dma_window_check(window);
+}
+
+static void *host_bar_memory(const struct vfu_host *table, uint32_t bar)
+{
+    const struct device *dev = device_of(table);
+
+    return bar <= VFU_REGION_BAR5 ? dev->regions[bar].memory : NULL;
+}
+
+/* ---- parameters -------------------------------------------------------------------------------------------------- */
 
 static int32_t host_params_declare(const struct vfu_host *table, const struct vfu_param *params, uint32_t n, uint32_t size)
 {
-    int error = check(table, CALL_PARAMS_DECLARE, 0);
+    struct host *host = host_of(table);
+    bool elsewhere;
+    int error = host_check(host, HOST_PARAMS_DECLARE, 0, &elsewhere);
 
-    return error ? error : params_declare(&device_of(table)->params, params, n, size);
+    if (error || elsewhere)
+        return error ? error : -EPERM;
+    return params_declare(host->params, params, n, size);
 }
 
 static const struct param_value *find_param(const struct vfu_host *table, const char *name)
 {
-    const struct param_value *value = name ? params_find(&device_of(table)->params, name) : NULL;
+    const struct param_value *value = name ? params_find(host_of(table)->params, name) : NULL;
 
     return value && value->text ? value : NULL;
 }
@@ -146,319 +208,359 @@ static int32_t host_param_string(const struct vfu_host *table, const char *name,
     return 0;
 }
 
-/* ---- interrupts */
+void host_fill_params(struct vfu_host *table)
+{
+    table->params_declare = host_params_declare;
+    table->param_int = host_param_int;
+    table->param_number = host_param_number;
+    table->param_string = host_param_string;
+}
+
+/* ---- calls that are made on the device's thread ------------------------------------------------------------------ */
+
+struct args {
+    uint64_t n[4];
+    void *p[2];
+    void (*work)(void *arg);
+    void (*ready)(void *arg, uint32_t ready);
+};
+
+/* A call on its way from another thread. */
+struct crossing {
+    struct cross_call call; /* first */
+    struct host *host;
+    enum host_call which;
+    const struct args *args;
+    uint64_t value;       /* of a register, which may look like any error */
+    struct vfu_dma_op op; /* message DMA that the caller waits for */
+};
 
 #define ANY_IRQ (VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_MSIX)
 
-static int32_t host_irq_raise(const struct vfu_host *table, uint32_t vector)
+static int64_t run_irq_raise(struct host *host, const struct args *a)
 {
-    int error = check(table, CALL_IRQ_RAISE, ANY_IRQ);
+    int error = irq_raise(host->dev->irq, (uint32_t)a->n[0]);
+
+    if (error == -EINVAL)
+        host_blame(host, HOST_VECTOR, "interrupt vector %u is raised, which the device does not have (EINVAL)",
+                   (uint32_t)a->n[0]);
+    return error;
+}
+
+static int64_t run_irq_lower(struct host *host, const struct args *a)
+{
+    int error = irq_lower(host->dev->irq, (uint32_t)a->n[0]);
+
+    if (error == -EINVAL)
+        host_blame(host, HOST_VECTOR, "interrupt vector %u is lowered, which the device does not have (EINVAL)",
+                   (uint32_t)a->n[0]);
+    return error;
+}
+
+static int64_t run_irq_signal(struct host *host, const struct args *a)
+{
+    int error = irq_signal(host->dev->irq, (uint32_t)a->n[0]);
+
+    if (error == -EINVAL)
+        host_blame(host, HOST_IRQ_SIGNAL, "irq_signal is given %u; VFU_IRQ_ERR and VFU_IRQ_REQ make sense (EINVAL)",
+                   (uint32_t)a->n[0]);
+    return error;
+}
+
+static int64_t copy(struct host *host, const struct args *a, bool write)
+{
+    struct device *dev = host->dev;
+
+    if (!dev->attached)
+        return -ENOTCONN;
+    if (dev->transfer.frozen)
+        return -EBUSY;
+    return dma_copy(dev->dma, a->n[0], a->p[0], a->n[1], write);
+}
+
+static int64_t run_dma_read(struct host *host, const struct args *a)
+{
+    return copy(host, a, false);
+}
+
+static int64_t run_dma_write(struct host *host, const struct args *a)
+{
+    return copy(host, a, true);
+}
+
+static int64_t run_dma_submit(struct host *host, const struct args *a)
+{
+    int error = transfer_submit_self(&host->dev->transfer, a->p[0], a->p[1]);
+
+    if (error == -EALREADY)
+        host_blame(host, HOST_DMA_SUBMIT, "dma_submit is given an op that is in flight (EALREADY)");
+    return error;
+}
+
+static int64_t run_dma_map(struct host *host, const struct args *a)
+{
+    if (!host->dev->attached)
+        return -ENOTCONN;
+    return dma_window_open(host->dev->dma, a->n[0], a->n[1], (uint32_t)a->n[2], a->p[0]);
+}
+
+static int64_t run_dma_unmap(struct host *host, const struct args *a)
+{
+    return dma_window_close(host->dev->dma, a->p[0]);
+}
+
+static int64_t run_dma_dirty(struct host *host, const struct args *a)
+{
+    if (dma_check(host->dev->dma, a->n[0], a->n[1], true) < 0)
+        return -EFAULT;
+    dma_wrote(host->dev->dma, a->n[0], a->n[1]);
+    return 0;
+}
+
+static int64_t run_timer_after(struct host *host, const struct args *a)
+{
+    uint32_t event = (uint32_t)a->n[2];
+
+    /* The upper bits say which of the plugins inside of each other has set it: see core/inner.c. */
+    if (event >> 24 > host->dev->ninners)
+        return -EINVAL;
+    return timers_after(&host->dev->timers, a->n[0], a->n[1], event, a->n[3]);
+}
+
+static int64_t run_timer_cancel(struct host *host, const struct args *a)
+{
+    return timers_cancel(&host->dev->timers, (int64_t)a->n[0]);
+}
+
+static int64_t run_defer(struct host *host, const struct args *a)
+{
+    return work_defer(host, a->work, a->p[0]);
+}
+
+static int64_t run_watch_fd(struct host *host, const struct args *a)
+{
+    return work_watch(host, (int32_t)a->n[0], (uint32_t)a->n[1], a->ready, a->p[0]);
+}
+
+static int64_t run_unwatch_fd(struct host *host, const struct args *a)
+{
+    return work_unwatch(host, (int32_t)a->n[0]);
+}
+
+static int64_t run_reg_set(struct host *host, const struct args *a)
+{
+    return regmap_set(host->dev->map, (uint32_t)a->n[0], (uint32_t)a->n[1], (uint32_t)a->n[2], a->n[3]);
+}
+
+static int64_t run_poll_every(struct host *host, const struct args *a)
+{
+    return work_poll_every(host, a->n[0]);
+}
+
+static const struct {
+    const char *name;
+    uint64_t caps; /* one of these must be granted; 0: none */
+    int64_t (*run)(struct host *host, const struct args *a);
+} calls[HOST_CALLS] = {
+    [HOST_PARAMS_DECLARE] = { "params_declare", 0, NULL },
+    [HOST_IRQ_RAISE] = { "irq_raise", ANY_IRQ, run_irq_raise },
+    [HOST_IRQ_LOWER] = { "irq_lower", ANY_IRQ, run_irq_lower },
+    [HOST_IRQ_SIGNAL] = { "irq_signal", 0, run_irq_signal },
+    [HOST_DMA_READ] = { "dma_read", VFU_CAP_DMA, run_dma_read },
+    [HOST_DMA_WRITE] = { "dma_write", VFU_CAP_DMA, run_dma_write },
+    [HOST_DMA_SUBMIT] = { "dma_submit", VFU_CAP_DMA, run_dma_submit },
+    [HOST_DMA_MAP] = { "dma_map", VFU_CAP_DMA_MAP, run_dma_map },
+    [HOST_DMA_UNMAP] = { "dma_unmap", VFU_CAP_DMA_MAP, run_dma_unmap },
+    [HOST_DMA_DIRTY] = { "dma_dirty", VFU_CAP_DMA | VFU_CAP_DMA_MAP, run_dma_dirty },
+    [HOST_TIMER_AFTER] = { "timer_after", VFU_CAP_TIMERS, run_timer_after },
+    [HOST_TIMER_CANCEL] = { "timer_cancel", VFU_CAP_TIMERS, run_timer_cancel },
+    [HOST_DEFER] = { "defer", VFU_CAP_TIMERS, run_defer },
+    [HOST_WATCH_FD] = { "watch_fd", VFU_CAP_FD_WATCH, run_watch_fd },
+    [HOST_UNWATCH_FD] = { "unwatch_fd", VFU_CAP_FD_WATCH, run_unwatch_fd },
+    [HOST_REG_GET] = { "regmap get", 0, NULL },
+    [HOST_REG_SET] = { "regmap set", 0, run_reg_set },
+    [HOST_POLL_EVERY] = { "poll_every", VFU_CAP_POLL, run_poll_every },
+    [HOST_OPEN] = { "open", 0, NULL },
+};
+
+static const char *call_name(enum host_call call)
+{
+    return calls[call].name;
+}
+
+uint64_t host_call_caps(enum host_call call)
+{
+    return calls[call].caps;
+}
+
+/* ---- from other threads ------------------------------------------------------------------------------------------ */
+
+static void waited_for(void *self, struct vfu_dma_op *op, int32_t status)
+{
+    struct crossing *c = (struct crossing *)((char *)op - offsetof(struct crossing, op));
+
+    (void)self;
+    cross_finish(&c->host->dev->host.cross, &c->call, status);
+}
+
+static int64_t run_crossing(struct cross_call *call)
+{
+    struct crossing *c = (struct crossing *)call;
+    const uint64_t *n = c->args->n;
+    int64_t result;
+
+    if (c->which == HOST_REG_GET) {
+        c->value = regmap_get(c->host->dev->map, (uint32_t)n[0], (uint32_t)n[1], (uint32_t)n[2]);
+        return 0;
+    }
+    result = calls[c->which].run(c->host, c->args);
+    if (result != -EWOULDBLOCK || (c->which != HOST_DMA_READ && c->which != HOST_DMA_WRITE))
+        return result;
+    c->op = (struct vfu_dma_op){
+        .struct_size = sizeof c->op,
+        .flags = c->which == HOST_DMA_WRITE ? VFU_DMA_WRITE : 0,
+        .addr = n[0],
+        .len = n[1],
+        .buf = c->args->p[0],
+        .done = waited_for,
+    };
+    result = transfer_submit(&c->host->dev->transfer, &c->op);
+    return result ? result : CROSS_LATER;
+}
+
+/* The device is quieted, or goes: the caller gets its buffer back. */
+static void abandon_crossing(struct cross_call *call)
+{
+    struct crossing *c = (struct crossing *)call;
+
+    transfer_withdraw(&c->host->dev->transfer, &c->op);
+}
+
+static int64_t hand_over(struct crossing *c, struct host *host, enum host_call call, const struct args *args)
+{
+    c->call.run = run_crossing;
+    c->call.give_up = abandon_crossing;
+    c->host = outermost(host);
+    c->which = call;
+    c->args = args;
+    return cross_call(&c->host->cross, &c->call);
+}
+
+static int64_t invoke(const struct vfu_host *table, enum host_call call, const struct args *args)
+{
+    struct host *host = host_of(table);
+    struct crossing crossing;
+    bool elsewhere;
+    int error = host_check(host, call, calls[call].caps, &elsewhere);
 
     if (error)
         return error;
-    error = irq_raise(device_of(table)->irq, vector);
-    if (error == -EINVAL)
-        vfu_guest_errorf(table, "interrupt vector %u is raised, which the device does not have", vector);
-    return error;
+    if (!elsewhere)
+        return calls[call].run(outermost(host), args);
+    return hand_over(&crossing, host, call, args);
+}
+
+/* ---- the functions of the table ---------------------------------------------------------------------------------- */
+
+#define INVOKE(call, ...) invoke(table, call, &(struct args){ __VA_ARGS__ })
+
+static int32_t host_irq_raise(const struct vfu_host *table, uint32_t vector)
+{
+    return (int32_t)INVOKE(HOST_IRQ_RAISE, .n = { vector });
 }
 
 static int32_t host_irq_lower(const struct vfu_host *table, uint32_t vector)
 {
-    int error = check(table, CALL_IRQ_LOWER, ANY_IRQ);
-
-    return error ? error : irq_lower(device_of(table)->irq, vector);
+    return (int32_t)INVOKE(HOST_IRQ_LOWER, .n = { vector });
 }
 
 static int32_t host_irq_signal(const struct vfu_host *table, uint32_t which)
 {
-    int error = check(table, CALL_IRQ_SIGNAL, 0);
-
-    return error ? error : irq_signal(device_of(table)->irq, which);
-}
-
-/* ---- DMA */
-
-static int32_t copy(const struct vfu_host *table, enum call call, uint64_t addr, void *buf, uint64_t len, bool write)
-{
-    int error = check(table, call, VFU_CAP_DMA);
-
-    if (error)
-        return error;
-    if (!device_of(table)->attached)
-        return -ENOTCONN;
-    if (device_of(table)->transfer.frozen)
-        return -EBUSY;
-    return dma_copy(device_of(table)->dma, addr, buf, len, write);
+    return (int32_t)INVOKE(HOST_IRQ_SIGNAL, .n = { which });
 }
 
 static int32_t host_dma_read(const struct vfu_host *table, uint64_t addr, void *buf, uint64_t len)
 {
-    return copy(table, CALL_DMA_READ, addr, buf, len, false);
+    return (int32_t)INVOKE(HOST_DMA_READ, .n = { addr, len }, .p = { buf });
 }
 
 static int32_t host_dma_write(const struct vfu_host *table, uint64_t addr, const void *buf, uint64_t len)
 {
-    return copy(table, CALL_DMA_WRITE, addr, (void *)(uintptr_t)buf, len, true);
+    return (int32_t)INVOKE(HOST_DMA_WRITE, .n = { addr, len }, .p = { (void *)(uintptr_t)buf });
 }
 
 static int32_t host_dma_submit(const struct vfu_host *table, struct vfu_dma_op *op)
 {
-    int error = check(table, CALL_DMA_SUBMIT, VFU_CAP_DMA);
-
-    return error ? error : transfer_submit(&device_of(table)->transfer, op);
+    return (int32_t)INVOKE(HOST_DMA_SUBMIT, .p = { op, inner_submitter(op, device_of(table)->self) });
 }
 
 static int32_t host_dma_map(const struct vfu_host *table, uint64_t addr, uint64_t len, uint32_t prot,
                             struct vfu_dma_window *window)
 {
-    int error = check(table, CALL_DMA_MAP, VFU_CAP_DMA_MAP);
-
-    if (error)
-        return error;
-    if (!device_of(table)->attached)
-        return -ENOTCONN;
-    return dma_window_open(device_of(table)->dma, addr, len, prot, window);
-}
-
-static int32_t host_dma_check(const struct vfu_host *table, const struct vfu_dma_window *window)
-{
-    (void)table;
-    return dma_window_check(window);
+    return (int32_t)INVOKE(HOST_DMA_MAP, .n = { addr, len, prot }, .p = { window });
 }
 
 static int32_t host_dma_unmap(const struct vfu_host *table, struct vfu_dma_window *window)
 {
-    int error = check(table, CALL_DMA_UNMAP, VFU_CAP_DMA_MAP);
-
-    return error ? error : dma_window_close(device_of(table)->dma, window);
+    return (int32_t)INVOKE(HOST_DMA_UNMAP, .p = { window });
 }
 
 static int32_t host_dma_dirty(const struct vfu_host *table, uint64_t addr, uint64_t len)
 {
-    int error = check(table, CALL_DMA_DIRTY, VFU_CAP_DMA | VFU_CAP_DMA_MAP);
-
-    if (error)
-        return error;
-    if (dma_check(device_of(table)->dma, addr, len, true) < 0)
-        return -EFAULT;
-    dma_wrote(device_of(table)->dma, addr, len);
-    return 0;
-}
-
-/* ---- time and work */
-
-static uint64_t host_now(const struct vfu_host *table)
-{
-    (void)table;
-    return loop_now();
+    return (int32_t)INVOKE(HOST_DMA_DIRTY, .n = { addr, len });
 }
 
 static int64_t host_timer_after(const struct vfu_host *table, uint64_t delay, uint64_t period, uint32_t event, uint64_t arg)
 {
-    int error = check(table, CALL_TIMER_AFTER, VFU_CAP_TIMERS);
-
-    return error ? error : timers_after(&device_of(table)->timers, delay, period, event, arg);
+    return INVOKE(HOST_TIMER_AFTER, .n = { delay, period, event, arg });
 }
 
 static int32_t host_timer_cancel(const struct vfu_host *table, int64_t id)
 {
-    int error = check(table, CALL_TIMER_CANCEL, VFU_CAP_TIMERS);
-
-    return error ? error : timers_cancel(&device_of(table)->timers, id);
-}
-
-struct host_work {
-    void (*fn)(void *arg);
-    void *arg;
-};
-
-#define WORK_MAX 65536u
-/* Times that stopping lets deferred work defer more. What goes on for ever is not a part of anything that is under way. */
-#define WORK_PASSES 64
-
-/* What the work itself defers comes behind, and is left. */
-static void run_work(struct host *host)
-{
-    uint32_t n = host->nwork;
-
-    for (uint32_t i = 0; i < n; i++) {
-        struct host_work work = host->work[i];
-
-        work.fn(work.arg);
-    }
-    host->nwork -= n;
-    if (n)
-        memmove(host->work, host->work + n, host->nwork * sizeof *host->work);
-}
-
-static void scheduled_work(void *arg);
-
-static int schedule_work(struct host *host)
-{
-    int error = 0;
-
-    if (!host->work_scheduled && !host->frozen && host->nwork)
-        error = loop_defer(&host->dev->loop, scheduled_work, host);
-    if (!error)
-        host->work_scheduled |= host->nwork && !host->frozen;
-    return error;
-}
-
-static void scheduled_work(void *arg)
-{
-    struct host *host = arg;
-
-    host->work_scheduled = false;
-    if (!host->frozen)
-        run_work(host);
-    schedule_work(host);
+    return (int32_t)INVOKE(HOST_TIMER_CANCEL, .n = { (uint64_t)id });
 }
 
 static int32_t host_defer(const struct vfu_host *table, void (*fn)(void *arg), void *arg)
 {
-    struct host *host = (struct host *)(uintptr_t)table;
-    int error = check(table, CALL_DEFER, VFU_CAP_TIMERS);
-
-    if (error)
-        return error;
-    if (!fn)
-        return -EINVAL;
-    if (host->nwork >= WORK_MAX)
-        return -ENOSPC;
-    if (host->nwork == host->work_room) {
-        uint32_t room = host->work_room ? 2 * host->work_room : 16;
-        struct host_work *grown = realloc(host->work, room * sizeof *grown);
-
-        if (!grown)
-            return -ENOMEM;
-        host->work = grown;
-        host->work_room = room;
-    }
-    host->work[host->nwork++] = (struct host_work){ fn, arg };
-    error = schedule_work(host);
-    if (error)
-        host->nwork--;
-    return error;
-}
-
-void host_run_deferred(struct host *host)
-{
-    for (int i = 0; i < WORK_PASSES && host->nwork; i++)
-        run_work(host);
-}
-
-struct host_watch {
-    struct loop_watch watch; /* first */
-    struct host_watch *next;
-    void (*fn)(void *arg, uint32_t ready);
-    void *arg;
-};
-
-static void watch_ready(struct loop_watch *watch, uint32_t ready)
-{
-    struct host_watch *w = (struct host_watch *)watch;
-    uint32_t events = 0;
-
-    if (ready & EPOLLIN)
-        events |= VFU_FD_READ;
-    if (ready & EPOLLOUT)
-        events |= VFU_FD_WRITE;
-    if (ready & (EPOLLHUP | EPOLLERR | EPOLLRDHUP))
-        events |= VFU_FD_HANGUP;
-    w->fn(w->arg, events);
-}
-
-static struct host_watch **find_watch(const struct vfu_host *table, int32_t fd)
-{
-    struct host_watch **link = &((struct host *)(uintptr_t)table)->watches;
-
-    while (*link && (*link)->watch.fd != fd)
-        link = &(*link)->next;
-    return link;
+    return (int32_t)INVOKE(HOST_DEFER, .work = fn, .p = { arg });
 }
 
 static int32_t host_watch_fd(const struct vfu_host *table, int32_t fd, uint32_t events,
                              void (*fn)(void *arg, uint32_t ready), void *arg)
 {
-    struct host *host = (struct host *)(uintptr_t)table;
-    struct host_watch *w;
-    int error = check(table, CALL_WATCH_FD, VFU_CAP_FD_WATCH);
-
-    if (error)
-        return error;
-    if (fd < 0 || !fn || !events || (events & ~(VFU_FD_READ | VFU_FD_WRITE)))
-        return -EINVAL;
-    if (*find_watch(table, fd))
-        return -EEXIST;
-    w = calloc(1, sizeof *w);
-    if (!w)
-        return -ENOMEM;
-    w->watch.fd = fd;
-    w->watch.events = (events & VFU_FD_READ ? EPOLLIN : 0u) | (events & VFU_FD_WRITE ? EPOLLOUT : 0u);
-    w->watch.fn = watch_ready;
-    w->fn = fn;
-    w->arg = arg;
-    error = host->frozen ? 0 : loop_add(&host->dev->loop, &w->watch);
-    if (error) {
-        free(w);
-        return error;
-    }
-    w->next = host->watches;
-    host->watches = w;
-    return 0;
+    return (int32_t)INVOKE(HOST_WATCH_FD, .n = { (uint32_t)fd, events }, .ready = fn, .p = { arg });
 }
 
 static int32_t host_unwatch_fd(const struct vfu_host *table, int32_t fd)
 {
-    struct host_watch **link, *w;
-    int error = check(table, CALL_UNWATCH_FD, VFU_CAP_FD_WATCH);
-
-    if (error)
-        return error;
-    link = find_watch(table, fd);
-    w = *link;
-    if (!w)
-        return -ENOENT;
-    *link = w->next;
-    if (!device_of(table)->host.frozen)
-        loop_remove(&device_of(table)->loop, &w->watch);
-    free(w);
-    return 0;
+    return (int32_t)INVOKE(HOST_UNWATCH_FD, .n = { (uint32_t)fd });
 }
 
-void host_freeze(struct host *host, bool frozen)
+static int32_t host_poll_every(const struct vfu_host *table, uint64_t interval)
 {
-    if (host->frozen == frozen)
-        return;
-    host->frozen = frozen;
-    for (struct host_watch *w = host->watches; w; w = w->next) {
-        if (frozen)
-            loop_remove(&host->dev->loop, &w->watch);
-        else if (loop_add(&host->dev->loop, &w->watch))
-            log_error(host->dev->name, "fd %d cannot be watched again after a stop: its events are lost", w->watch.fd);
-    }
-    schedule_work(host);
+    return (int32_t)INVOKE(HOST_POLL_EVERY, .n = { interval });
 }
 
-static void *host_bar_memory(const struct vfu_host *table, uint32_t bar)
-{
-    const struct device *dev = device_of(table);
+/* ---- extensions -------------------------------------------------------------------------------------------------- */
 
-    return bar <= VFU_REGION_BAR5 ? dev->regions[bar].memory : NULL;
-}
-
-/* ---- extensions */
-
+/* A register may hold what looks like an error: whether the call is allowed is asked apart. */
 static uint64_t regmap_ext_get(const struct vfu_host *table, uint32_t reg, uint32_t index, uint32_t group_index)
 {
-    return check(table, CALL_REG_GET, 0) ? 0 : regmap_get(device_of(table)->map, reg, index, group_index);
+    struct host *host = host_of(table);
+    const struct args args = { .n = { reg, index, group_index } };
+    struct crossing crossing;
+    bool elsewhere;
+
+    if (host_check(host, HOST_REG_GET, 0, &elsewhere))
+        return 0;
+    if (!elsewhere)
+        return regmap_get(host->dev->map, reg, index, group_index);
+    return hand_over(&crossing, host, HOST_REG_GET, &args) ? 0 : crossing.value;
 }
 
 static int32_t regmap_ext_set(const struct vfu_host *table, uint32_t reg, uint32_t index, uint32_t group_index, uint64_t value)
 {
-    int error = check(table, CALL_REG_SET, 0);
-
-    return error ? error : regmap_set(device_of(table)->map, reg, index, group_index, value);
+    return (int32_t)INVOKE(HOST_REG_SET, .n = { reg, index, group_index, value });
 }
 
 static const struct vfu_host_regmap regmap_extension = {
@@ -476,24 +578,25 @@ static const void *host_extension(const struct vfu_host *table, const char *id)
     return NULL;
 }
 
-void host_init(struct host *host, struct device *dev, uint64_t caps)
+/* ---- life -------------------------------------------------------------------------------------------------------- */
+
+int host_init(struct host *host, struct device *dev, uint64_t caps)
 {
     *host = (struct host){
         .dev = dev,
+        .maker = pthread_self(),
+        .params = &dev->params,
+        .plugin = dev->plugin->table.name,
         .table = {
             .struct_size = sizeof host->table,
             .abi_version = VFU_ABI_VERSION,
             .caps = caps,
             .version = VFU_SDK_VERSION,
-            .ctx = dev,
+            .ctx = host,
             .extension = host_extension,
             .granted = host_granted,
             .log = host_log,
             .guest_error = host_guest_error,
-            .params_declare = host_params_declare,
-            .param_int = host_param_int,
-            .param_number = host_param_number,
-            .param_string = host_param_string,
             .irq_raise = host_irq_raise,
             .irq_lower = host_irq_lower,
             .irq_signal = host_irq_signal,
@@ -511,21 +614,52 @@ void host_init(struct host *host, struct device *dev, uint64_t caps)
             .watch_fd = host_watch_fd,
             .unwatch_fd = host_unwatch_fd,
             .bar_memory = host_bar_memory,
+            .poll_every = host_poll_every,
+            .open = inner_open,
         },
     };
+    host_fill_params(&host->table);
+    return cross_init(&host->cross, &dev->loop);
+}
+
+void host_quiet(struct host *host, bool quiet)
+{
+    host->quiet = quiet;
+    if (quiet)
+        cross_close(&host->cross, -EBUSY);
+    else
+        cross_open(&host->cross);
+}
+
+void host_client(struct host *host, uint64_t caps)
+{
+    __atomic_store_n(&host->client_caps, caps, __ATOMIC_RELAXED);
+}
+
+void host_freeze(struct host *host, bool frozen)
+{
+    work_freeze(host, frozen);
+}
+
+void host_close(struct host *host)
+{
+    if (host->dev)
+        cross_close(&host->cross, -ESHUTDOWN);
+}
+
+void host_poison(struct host *host)
+{
+    __atomic_store_n(&host->closed, true, __ATOMIC_RELEASE);
 }
 
 void host_fini(struct host *host)
 {
-    free(host->work);
-    host->work = NULL;
-    host->nwork = host->work_room = 0;
-    while (host->watches) {
-        struct host_watch *w = host->watches;
+    if (host->dev)
+        work_fini(host);
+}
 
-        host->watches = w->next;
-        if (host->dev->loop.epoll >= 0 && !host->frozen)
-            loop_remove(&host->dev->loop, &w->watch);
-        free(w);
-    }
+void host_free(struct host *host)
+{
+    if (host->dev)
+        cross_fini(&host->cross);
 }

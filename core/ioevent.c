@@ -157,6 +157,7 @@ int ioevent_init(struct ioevent *io, const char *who, struct loop *loop, const s
                  const struct vfu_bar *bars, uint32_t nbars)
 {
     size_t step = desc->doorbell_size ? desc->doorbell_size : sizeof *io->bells;
+    size_t known = step < sizeof *io->bells ? step : sizeof *io->bells;
     int error = 0;
 
     *io = (struct ioevent){ .who = who, .loop = loop, .shadow = -1 };
@@ -175,7 +176,7 @@ int ioevent_init(struct ioevent *io, const char *who, struct loop *loop, const s
         error = -ENOMEM;
     }
     for (uint32_t i = 0; i < desc->ndoorbells && !error; i++) {
-        memcpy(&io->bells[i], (const char *)desc->doorbells + i * step, step < sizeof *io->bells ? step : sizeof *io->bells);
+        memcpy(&io->bells[i], (const char *)desc->doorbells + i * step, known);
         error = check(io, i, bars, nbars);
     }
     if (error) {
@@ -360,20 +361,21 @@ static void put(const struct ioevent *io, const struct ioevent_offer *offer, uin
 {
     uint32_t index = offer->bells[i].bell;
     const struct vfu_doorbell *bell = &io->bells[index];
+    uint32_t match = bell->flags & VFU_DOORBELL_MATCH ? VFU_IOEVENTFD_DATAMATCH : 0;
     bool shadow = bell->flags & VFU_DOORBELL_SHADOW;
     struct vfu_msg_sub_region_shadow entry = {
         .offset = bell->offset,
         .size = bell->size,
         .fd_index = offer->bells[i].fd,
         .type = shadow ? VFU_IO_FD_TYPE_IOEVENTFD_SHADOW : VFU_IO_FD_TYPE_IOEVENTFD,
-        .flags = (bell->flags & VFU_DOORBELL_MATCH ? VFU_IOEVENTFD_DATAMATCH : 0) | (offer->pio ? VFU_IOEVENTFD_PIO : 0),
+        .flags = match | (offer->pio ? VFU_IOEVENTFD_PIO : 0),
         .shadow_fd_index = offer->bells[i].shadow_fd,
         .shadow_offset = shadow ? index * sizeof *io->values : bell->match,
         .datamatch = bell->match,
     };
 
     _Static_assert(offsetof(struct vfu_msg_sub_region_shadow, shadow_offset) ==
-                   offsetof(struct vfu_msg_sub_region, datamatch), "the short form is not the beginning of the long one");
+                   offsetof(struct vfu_msg_sub_region, datamatch), "the short form does not begin the long one");
     memcpy(bytes, &entry, offer->entry_size);
 }
 

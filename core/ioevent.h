@@ -51,7 +51,7 @@ struct ioevent_offer {
     } bells[VFU_DOORBELLS_MAX];
 };
 
-/* Checks and copies desc's doorbells against its BARs (`bars`, completed). 0, -EINVAL, -ENOMEM (logged). Opens nothing. */
+/* Checks desc's doorbells against its BARs (`bars`, completed) and copies them. 0, -EINVAL, -ENOMEM (logged). */
 int ioevent_init(struct ioevent *io, const char *who, struct loop *loop, const struct vfu_desc *desc,
                  const struct vfu_bar *bars, uint32_t nbars);
 void ioevent_fini(struct ioevent *io);

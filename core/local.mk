@@ -5,6 +5,8 @@ noinst_LTLIBRARIES += core/libcore.la
 core_libcore_la_SOURCES = \
 	core/command.c \
 	core/command.h \
+	core/cross.c \
+	core/cross.h \
 	core/describe.c \
 	core/describe.h \
 	core/device.c \
@@ -23,12 +25,16 @@ core_libcore_la_SOURCES = \
 	core/feature.h \
 	core/filemap.c \
 	core/filemap.h \
+	core/guard.c \
+	core/guard.h \
 	core/host.c \
 	core/host.h \
 	core/image.c \
 	core/image.h \
 	core/image_private.h \
 	core/imageload.c \
+	core/inner.c \
+	core/inner.h \
 	core/ioevent.c \
 	core/ioevent.h \
 	core/irq.c \
@@ -82,10 +88,33 @@ core_libcore_la_SOURCES = \
 	core/transport.c \
 	core/transport.h \
 	core/version.c \
-	core/version.h
+	core/version.h \
+	core/work.c
 core_libcore_la_CPPFLAGS = $(AM_CPPFLAGS) -DVFU_PLUGIN_DIR='"$(plugindir)"'
 core_libcore_la_LIBADD = $(JANSSON_LIBS) $(VFU_LIBS)
 
 bin_PROGRAMS += vfu-host
-vfu_host_SOURCES = core/main.c
+vfu_host_SOURCES = core/main.c core/skeleton.c core/skeleton.h
+nodist_vfu_host_SOURCES = core/templates.c
 vfu_host_LDADD = core/libcore.la
+
+# What vfu-host --new writes: one folder for each language, and "common".
+SKELETON_FILES = \
+	sdk/templates/c/Makefile \
+	sdk/templates/c/README.md \
+	sdk/templates/c/device.c \
+	sdk/templates/common/device_test.sh \
+	sdk/templates/cpp/Makefile \
+	sdk/templates/cpp/README.md \
+	sdk/templates/cpp/device.cpp \
+	sdk/templates/lua/Makefile \
+	sdk/templates/lua/README.md \
+	sdk/templates/lua/device.lua \
+	sdk/templates/rust/Makefile \
+	sdk/templates/rust/README.md \
+	sdk/templates/rust/device.rs \
+	sdk/templates/rust/vfu.rs
+EXTRA_DIST += $(SKELETON_FILES) sdk/templates/embed.sh
+CLEANFILES += core/templates.c
+core/templates.c: $(SKELETON_FILES) sdk/templates/embed.sh
+	$(AM_V_GEN)$(MKDIR_P) core && (cd $(srcdir) && sh sdk/templates/embed.sh $(SKELETON_FILES)) > $@.tmp && mv $@.tmp $@

@@ -316,15 +316,18 @@ static int wait_for(struct loop *loop, struct epoll_event *events, int64_t timeo
 }
 
 /*
- * Looks for events without sleeping, for spin_us at most. Being preempted looks like a success of spinning, so a
+ * Looks for events without sleeping, for spin_us at most, and not past the next timer. Being preempted looks like a success of spinning, so a
  * round in which the kernel took the processor away ends it: on one core spinning only keeps the client from running.
  */
-static int spin(struct loop *loop, struct epoll_event *events)
+static int spin(struct loop *loop, struct epoll_event *events, int64_t timeout)
 {
     struct rusage usage;
-    uint64_t end = loop_now() + (uint64_t)loop->spin_us * 1000u;
+    uint64_t span = (uint64_t)loop->spin_us * 1000u, end;
     long taken;
 
+    if (timeout > 0 && (uint64_t)timeout < span)
+        span = (uint64_t)timeout;
+    end = loop_now() + span;
     getrusage(RUSAGE_THREAD, &usage);
     taken = usage.ru_nivcsw;
     for (;;) {
@@ -401,11 +404,15 @@ void loop_run(struct loop *loop)
     while (!must_stop(loop) && !loop->leaving) {
         int64_t timeout = time_left(loop);
 
-        if (timeout != 0 && loop->idle && loop->idle(loop->idle_ctx))
-            timeout = 0;
+        /* What is done there may arm timers and defer work. */
+        if (timeout != 0 && loop->idle)
+            timeout = loop->idle(loop->idle_ctx) ? 0 : time_left(loop);
         round.n = 0;
-        if (timeout != 0 && loop->spin_us)
-            round.n = spin(loop, round.events);
+        if (timeout != 0 && loop->spin_us) {
+            round.n = spin(loop, round.events, timeout);
+            if (round.n == 0)
+                timeout = time_left(loop);
+        }
         if (round.n == 0)
             round.n = wait_for(loop, round.events, timeout);
         end_round(loop, &round);

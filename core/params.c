@@ -277,6 +277,8 @@ static int take_item(struct params *params, const char *item)
     for (uint32_t i = 0; i < params->nvalues; i++) {
         struct param_value *value = &params->values[i];
 
+        if ((value->flags & VFU_PARAM_PREFIX) && strncmp(value->name, item, strlen(value->name)) == 0)
+            return 0; /* the plugin finds it among the items */
         if (strlen(value->name) != n || memcmp(value->name, item, n) != 0)
             continue;
         if (value->given) {

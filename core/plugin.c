@@ -221,6 +221,7 @@ static int check_callbacks(const struct vfu_plugin *table)
         { VFU_CAP_RESET, "RESET", "reset", table->reset != NULL },
         { VFU_CAP_TIMERS, "TIMERS", "event", table->event != NULL },
         { VFU_CAP_DOORBELL, "DOORBELL", "doorbell", table->doorbell != NULL },
+        { VFU_CAP_POLL, "POLL", "poll", table->poll != NULL },
     };
 
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {

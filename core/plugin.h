@@ -12,7 +12,8 @@
 /* What this host can do for a plugin. */
 #define PLUGIN_HOST_CAPS                                                                                               \
     (VFU_CAP_DMA | VFU_CAP_DMA_MAP | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_MSIX | VFU_CAP_RESET | VFU_CAP_MMAP |        \
-     VFU_CAP_DOORBELL | VFU_CAP_MIGRATION | VFU_CAP_TIMERS | VFU_CAP_FD_WATCH)
+     VFU_CAP_DOORBELL | VFU_CAP_MIGRATION | VFU_CAP_TIMERS | VFU_CAP_FD_WATCH | \
+     VFU_CAP_POLL | VFU_CAP_THREADS | VFU_CAP_FFI)
 
 struct plugin {
     void *handle;

@@ -302,8 +302,10 @@ static uint64_t read_slowly(struct regmap *map, struct reg_rule *rule, struct re
 
         fill_call(rule, cell, &call);
         result = map->ops.read(map->self, &call);
-        if (result < 0)
+        if (result < 0) {
+            map->failures++;
             return rule->width; /* and nothing is cleared: software has not seen it */
+        }
         value = result == VFU_REPLACE ? call.value & rule->width : cell->value & ~rule->wo;
         if (resets != map->resets)
             return value;
@@ -406,6 +408,7 @@ static void commit(struct regmap *map, struct reg_rule *rule, struct reg_cell *c
         call.old = old;
         call.raw = as_sent(rule, old, bits, lanes);
         result = map->ops.write(map->self, &call);
+        map->failures += result < 0;
         if (result == VFU_REPLACE) {
             cell->value = call.value & rule->width;
         } else if (result < 0 && resets == map->resets) { /* a reset in between has the last word */
@@ -493,4 +496,9 @@ void regmap_reset(struct regmap *map, uint32_t kind)
             map->memos[cell->memo] = (struct reg_memo){ .once = keep ? map->memos[cell->memo].once : 0 };
     }
     regmap_level(map);
+}
+
+uint64_t regmap_failures(const struct regmap *map)
+{
+    return map ? map->failures : 0;
 }

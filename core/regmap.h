@@ -66,6 +66,8 @@ const struct reg_span *regmap_span(const struct regmap *map, uint32_t region);
  */
 void regmap_read(struct regmap *map, struct reg_cell *cell, uint64_t offset, uint32_t size, uint8_t *bytes);
 void regmap_write(struct regmap *map, struct reg_cell *cell, uint64_t offset, uint32_t size, const uint8_t *bytes);
+/* How many hooks have failed so far. */
+uint64_t regmap_failures(const struct regmap *map);
 
 /* The hardware's own access (struct vfu_host_regmap). */
 uint64_t regmap_get(const struct regmap *map, uint32_t reg, uint32_t index, uint32_t group_index);

@@ -68,6 +68,7 @@ struct regmap {
     struct vfu_regmap_ops ops;
     void *self;
     uint32_t resets; /* so that a hook's caller sees that there was one */
+    uint64_t failures; /* of hooks */
     struct reg_cell *level, *mask;
     uint64_t bits; /* level & mask as last reported */
     void (*changed)(void *ctx, uint64_t bits);

@@ -102,6 +102,13 @@ static bool flush(struct session *s)
 }
 
 static void deferred_turn(void *arg);
+static void twin_turn(struct session *s);
+
+static void come_back(struct session *s)
+{
+    if (!s->again && loop_defer(&s->dev->loop, deferred_turn, s) == 0)
+        s->again = true;
+}
 
 /* Output of the device's own: message DMA. */
 static void kick(void *ctx)
@@ -198,7 +205,9 @@ static bool handle(struct session *s, struct message *m)
         error = run_command(s, m);
     } else if (type == VFU_MSG_REPLY) {
         /* Answered only if it answers nothing. It may have filled the room with the next DMA message. */
-        error = s->twin.fd >= 0 ? -EINVAL : transfer_reply(&s->dev->transfer, m);
+        error = s->twin.fd >= 0 ? session_refuse(s, -EINVAL, m, "a reply (id %u) came on the main socket, where nothing "
+                                                 "was asked", m->header.id)
+                                : transfer_reply(&s->dev->transfer, m);
         if (!error || s->dead)
             return !s->dead;
         if (!reply_room(s, 0, &room))
@@ -229,7 +238,7 @@ static void try_sink(struct session *s)
     memcpy(&access, body, sizeof access);
     region = device_region(s->dev, access.region);
     if (!region || access.count != header.size - HEADER - sizeof access || access.offset > region->size ||
-        access.count > region->size - access.offset)
+        access.count > region->size - access.offset || access.count > TRANSPORT_MAX_DATA)
         return;
     plain = region_plain(region, access.offset, access.count, true);
     if (!plain || s->dev->stopped)
@@ -344,8 +353,8 @@ static void run(struct session *s)
     s->busy = true;
     more = turn(s);
     s->busy = false;
-    if (more && !s->dead && !s->again && loop_defer(&s->dev->loop, deferred_turn, s) == 0)
-        s->again = true;
+    if (more && !s->dead)
+        come_back(s);
 }
 
 static void deferred_turn(void *arg)
@@ -353,10 +362,13 @@ static void deferred_turn(void *arg)
     struct session *s = arg;
 
     s->again = false;
-    if (s->dead)
+    if (s->dead) {
         free(s);
-    else
-        run(s);
+        return;
+    }
+    if (s->twin_more)
+        twin_turn(s);
+    run(s);
 }
 
 static void main_ready(struct loop_watch *watch, uint32_t ready)
@@ -388,31 +400,54 @@ static bool twin_message(struct session *s, struct message *m)
 static void close_twin(struct session *s, const char *why)
 {
     log_limited(&s->limit, s->dev->name, LOG_WARN, "the twin socket %s; message DMA fails from now on", why);
-    transfer_detach(&s->dev->transfer, -EFAULT);
+    transfer_lose(&s->dev->transfer, -EFAULT);
     loop_remove(&s->dev->loop, &s->twin_watch);
     transport_close(&s->twin);
 }
 
-static void twin_ready(struct loop_watch *watch, uint32_t ready)
+/* Every whole message in the buffer; *found as of transport_next. False: the session has ended. */
+static bool twin_messages(struct session *s, int *found)
 {
-    struct session *s = (struct session *)((char *)watch - offsetof(struct session, twin_watch));
     struct message m;
-    int got, found;
 
-    (void)ready;
-    do {
-        got = transport_receive(&s->twin);
-        while ((found = transport_next(&s->twin, &m)) > 0) {
-            if (!twin_message(s, &m))
-                return;
-            transport_done(&s->twin, &m);
+    while ((*found = transport_next(&s->twin, &m)) > 0) {
+        bool alive = twin_message(s, &m);
+
+        if (!alive) {
+            for (uint32_t i = 0; i < m.nfds; i++)
+                close(m.fds[i]);
+            return false;
         }
+        transport_done(&s->twin, &m);
+    }
+    return true;
+}
+
+static void twin_turn(struct session *s)
+{
+    int got = TRANSPORT_MORE, found;
+
+    s->twin_more = false;
+    for (int i = 0; i < RECEIVES_A_TURN && got == TRANSPORT_MORE && s->twin.fd >= 0; i++) {
+        got = transport_receive(&s->twin);
+        if (!twin_messages(s, &found))
+            return;
         if (found < 0 || got == TRANSPORT_EOF || got < 0) {
             close_twin(s, found < 0 ? "carries garbage" : "is closed");
             return;
         }
-    } while (got == TRANSPORT_MORE);
+    }
     flush_twin(s);
+    if (got == TRANSPORT_MORE && s->twin.fd >= 0) {
+        s->twin_more = true;
+        come_back(s);
+    }
+}
+
+static void twin_ready(struct loop_watch *watch, uint32_t ready)
+{
+    (void)ready;
+    twin_turn((struct session *)((char *)watch - offsetof(struct session, twin_watch)));
 }
 
 /* ---- life */
@@ -434,8 +469,7 @@ static void end(struct session *s)
         transport_close(&s->twin);
     s->gone(s->ctx);
     /* Whoever called is still looking at it: it goes after this round. */
-    if (!s->again && loop_defer(&dev->loop, deferred_turn, s) == 0)
-        s->again = true;
+    come_back(s);
 }
 
 int session_open(struct session **out, struct device *dev, int fd, void (*gone)(void *ctx), void *ctx)
@@ -469,34 +503,17 @@ int session_open(struct session **out, struct device *dev, int fd, void (*gone)(
     return 0;
 }
 
-/* A short receive leaves open whether the stream ends there; only a look at the socket tells. */
-static int look(struct session *s)
-{
-    char byte;
-    ssize_t n = recv(s->main.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-
-    if (n > 0 || (n < 0 && errno == EINTR))
-        return TRANSPORT_MORE;
-    return n < 0 && errno == EAGAIN ? TRANSPORT_EMPTY : TRANSPORT_EOF;
-}
-
 bool session_drain(struct session *s)
 {
+    int rests = 0;
+
     if (s->busy)
         return false;
-    for (int i = 0; i < TURNS_TO_THE_END && !s->dead; i++) {
-        int seen;
-
+    /* A receive that falls short says that the stream is empty for now: only one more tells whether it has ended. */
+    for (int i = 0; i < 64 && rests < 2 && !s->dead; i++) {
         s->busy = true;
-        (void)turn(s);
+        rests += !turn(s);
         s->busy = false;
-        if (s->dead)
-            break;
-        seen = look(s);
-        if (seen == TRANSPORT_EOF)
-            end(s);
-        else if (seen == TRANSPORT_EMPTY || s->blocked)
-            break;
     }
     return s->dead;
 }

@@ -16,10 +16,27 @@
 /* In the op's reserved words: the list's link, and transfer.round as it was submitted. */
 #define LINK 0
 #define ROUND 1
+#define SELF 2 /* what `done` is called with */
+#define MARK 3 /* mark_of(op) while it is in the list */
 
 static struct vfu_dma_op *next_of(const struct vfu_dma_op *op)
 {
     return (struct vfu_dma_op *)(uintptr_t)op->reserved[LINK];
+}
+
+/* Nothing that stands there by chance, or was copied from another op. */
+static uint64_t mark_of(const struct transfer *x, const struct vfu_dma_op *op)
+{
+    return ((uint64_t)(uintptr_t)op * UINT64_C(0x9e3779b97f4a7c15)) ^ (uint64_t)(uintptr_t)x ^ UINT64_C(0x76667564);
+}
+
+static bool listed(const struct transfer *x, const struct vfu_dma_op *op)
+{
+    const struct vfu_dma_op *at = x->first;
+
+    while (at && at != op)
+        at = next_of(at);
+    return at;
 }
 
 static void deferred_pump(void *arg)
@@ -65,8 +82,8 @@ static void finish_first(struct transfer *x, int32_t status)
     x->nops--;
     x->moved = 0;
     x->failed = 0;
-    op->reserved[LINK] = 0;
-    op->done(x->self, op, status);
+    op->reserved[LINK] = op->reserved[MARK] = 0;
+    op->done((void *)(uintptr_t)op->reserved[SELF], op, status);
 }
 
 /* The first op has failed. Its plugin hears of it when the device runs. */
@@ -103,6 +120,7 @@ void transfer_init(struct transfer *x, const char *who, struct loop *loop, struc
 
 void transfer_attach(struct transfer *x, struct transport *out, uint64_t max_data, void (*kick)(void *ctx), void *ctx)
 {
+    x->attached = true;
     x->out = out;
     x->message_max = max_data < TRANSFER_MESSAGE_MAX ? (uint32_t)max_data : TRANSFER_MESSAGE_MAX;
     x->kick = kick;
@@ -125,8 +143,16 @@ void transfer_cancel(struct transfer *x, int32_t status)
         schedule(x);
 }
 
+void transfer_lose(struct transfer *x, int32_t status)
+{
+    x->out = NULL;
+    x->starved = false;
+    transfer_cancel(x, status);
+}
+
 void transfer_detach(struct transfer *x, int32_t status)
 {
+    x->attached = false;
     x->out = NULL;
     x->frozen = false;
     transfer_cancel(x, status);
@@ -142,17 +168,27 @@ void transfer_freeze(struct transfer *x, bool frozen)
 
 int transfer_submit(struct transfer *x, struct vfu_dma_op *op)
 {
+    return transfer_submit_self(x, op, x->self);
+}
+
+int transfer_submit_self(struct transfer *x, struct vfu_dma_op *op, void *self)
+{
     if (!op || op->struct_size < offsetof(struct vfu_dma_op, reserved) + sizeof op->reserved || !op->done ||
         (op->flags & ~VFU_DMA_WRITE) || (op->len && !op->buf))
         return -EINVAL;
-    if (!x->out)
+    if (!x->attached)
         return -ENOTCONN;
     if (x->frozen)
         return -EBUSY;
+    /* The mark tells; only where somebody has overwritten it, or it is a lie, does the list. */
+    if (op == x->first || op == x->last || (op->reserved[MARK] == mark_of(x, op) && listed(x, op)))
+        return -EALREADY;
     if (x->nops >= TRANSFER_MAX_OPS || !schedule(x))
         return -ENOBUFS;
     op->reserved[LINK] = 0;
     op->reserved[ROUND] = x->round;
+    op->reserved[SELF] = (uint64_t)(uintptr_t)self;
+    op->reserved[MARK] = mark_of(x, op);
     if (x->last)
         x->last->reserved[LINK] = (uint64_t)(uintptr_t)op;
     else
@@ -160,6 +196,33 @@ int transfer_submit(struct transfer *x, struct vfu_dma_op *op)
     x->last = op;
     x->nops++;
     return 0;
+}
+
+void transfer_withdraw(struct transfer *x, struct vfu_dma_op *op)
+{
+    struct vfu_dma_op *before = NULL;
+
+    for (struct vfu_dma_op *at = x->first; at != op; at = next_of(at)) {
+        if (!at)
+            return;
+        before = at;
+    }
+    if (before) {
+        before->reserved[LINK] = op->reserved[LINK];
+    } else {
+        give_up(x);
+        if ((op->flags & VFU_DMA_WRITE) && x->moved)
+            dma_wrote(x->dma, op->addr, x->moved);
+        x->moved = 0;
+        x->failed = 0;
+        x->first = next_of(op);
+    }
+    if (x->last == op)
+        x->last = before;
+    x->nops--;
+    op->reserved[LINK] = op->reserved[MARK] = 0;
+    if (x->first)
+        schedule(x);
 }
 
 /* Its place in the list of messages given up; nlate: it is none of them. */
@@ -218,6 +281,8 @@ static int step(struct transfer *x, struct vfu_dma_op *op)
         if (!pointer) {
             uint32_t n = piece < x->message_max ? (uint32_t)piece : x->message_max;
 
+            if (!x->out)
+                return -EFAULT;
             if (!send_message(x, op, n))
                 return 1;
             return loop_arm(x->loop, &x->timer, loop_now() + TRANSFER_TIMEOUT_NS) ? -ENOMEM : 1;
@@ -233,7 +298,7 @@ static int step(struct transfer *x, struct vfu_dma_op *op)
 void transfer_pump(struct transfer *x)
 {
     x->starved = false;
-    for (int n = 0; x->first && x->out && !x->inflight && !x->frozen; n++) {
+    for (int n = 0; x->first && x->attached && !x->inflight && !x->frozen; n++) {
         int status;
 
         if (n == OPS_A_PUMP) {

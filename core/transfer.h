@@ -46,7 +46,8 @@ struct transfer {
     uint32_t message_max;
     struct loop_timer timer;
     struct log_limit limit;
-    struct transport *out; /* where messages go; NULL without a client */
+    bool attached;    /* there is a client */
+    struct transport *out; /* where messages go, or NULL */
     void (*kick)(void *ctx); /* output is waiting in `out` */
     void *ctx;
 };
@@ -54,10 +55,18 @@ struct transfer {
 void transfer_init(struct transfer *x, const char *who, struct loop *loop, struct dma *dma, void *self);
 /* A client is here: messages go to `out`, in pieces of at most max_data bytes. */
 void transfer_attach(struct transfer *x, struct transport *out, uint64_t max_data, void (*kick)(void *ctx), void *ctx);
+/* The way for messages is gone, the client is not: everything ends with status, and from now on what only messages
+ * reach fails with -EFAULT. */
+void transfer_lose(struct transfer *x, int32_t status);
 /* The client is gone: everything ends with status. */
 void transfer_detach(struct transfer *x, int32_t status);
 
+/* As vfu_host.dma_submit; -EALREADY: the op is in flight. */
 int transfer_submit(struct transfer *x, struct vfu_dma_op *op);
+/* The same, with another self for `done` than the device's. */
+int transfer_submit_self(struct transfer *x, struct vfu_dma_op *op, void *self);
+/* Takes an op back, if it is there still, without a call of `done`; a message in flight is given up. */
+void transfer_withdraw(struct transfer *x, struct vfu_dma_op *op);
 /* Ends every operation with status (-ECANCELED); a message in flight is given up. */
 void transfer_cancel(struct transfer *x, int32_t status);
 void transfer_freeze(struct transfer *x, bool frozen);

@@ -73,6 +73,7 @@ static int take_migration(struct version *v, json_t *migration, struct complaint
         return 0;
     if (!json_is_object(migration))
         return wrong(c, "migration is no object");
+    v->migration = true;
     error = take_number(migration, "pgsize", UINT32_MAX, &v->migration_pgsize, c);
     if (!error)
         error = take_number(migration, "max_bitmap_size", UINT32_MAX, &v->max_bitmap_size, c);
@@ -155,7 +156,20 @@ int version_parse(struct version *v, const uint8_t *body, size_t size, char *why
     return error;
 }
 
-/* Stock clients want it no longer than their own request, so it is kept short: about 150 bytes. */
+uint32_t version_data_limit(const struct version *v)
+{
+    return v->max_data_xfer_size < TRANSPORT_MAX_DATA ? v->max_data_xfer_size : TRANSPORT_MAX_DATA;
+}
+
+uint32_t version_bitmap_limit(const struct version *v)
+{
+    uint32_t limit = version_data_limit(v);
+
+    return v->max_bitmap_size && v->max_bitmap_size < limit ? (uint32_t)v->max_bitmap_size : limit;
+}
+
+/* Stock clients want it no longer than their own request, so it is kept short: at most 180 bytes
+ * for those that know no twin socket. */
 size_t version_reply(const struct version *v, uint32_t max_dma_maps, int twin, uint8_t reply[VERSION_REPLY_MAX])
 {
     struct vfu_msg_version fixed = { .major = VFU_PROTOCOL_MAJOR, .minor = v->minor };
@@ -168,6 +182,9 @@ size_t version_reply(const struct version *v, uint32_t max_dma_maps, int twin, u
                          "\"pgsizes\":4096%s",
                          TRANSPORT_FDS, TRANSPORT_MAX_DATA, max_dma_maps,
                          v->write_multiple ? ",\"write_multiple\":true" : "");
+    if (v->migration)
+        n += (size_t)snprintf(text + n, room - n, ",\"migration\":{\"pgsize\":4096,\"max_bitmap_size\":%u}",
+                              (unsigned)version_bitmap_limit(v));
     if (twin >= 0)
         n += (size_t)snprintf(text + n, room - n, ",\"twin_socket\":{\"supported\":true,\"fd_index\":%d}", twin);
     n += (size_t)snprintf(text + n, room - n, "}}");

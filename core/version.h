@@ -16,17 +16,22 @@ struct version {
     uint32_t max_dma_maps;
     uint64_t pgsizes;
     uint64_t migration_pgsize, max_bitmap_size; /* 0: not given */
+    bool migration; /* it has said something of it */
     bool write_multiple;
     bool twin_socket; /* the client can have one */
 };
+
+/* Bytes of data, and of a dirty bitmap, that one reply to this client may carry. */
+uint32_t version_data_limit(const struct version *v);
+uint32_t version_bitmap_limit(const struct version *v);
 
 #define VERSION_REPLY_MAX 512u
 
 /* body: the message's. On failure -EINVAL, and `why` says what is wrong in which field. */
 int version_parse(struct version *v, const uint8_t *body, size_t size, char *why, size_t room);
 
-/* The reply's body for what was negotiated: its length, NUL included. twin: index of the twin socket's descriptor, or
- * -1. */
+/* The reply's body for what was negotiated: its length, NUL included. Migration is in it where v->migration is still
+ * set. twin: index of the twin socket's descriptor, or -1. */
 size_t version_reply(const struct version *v, uint32_t max_dma_maps, int twin, uint8_t reply[VERSION_REPLY_MAX]);
 
 #endif

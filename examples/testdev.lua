@@ -97,8 +97,8 @@ dev:bar(0, {
   reg("DMA_SEED", 0x318, 4),
   reg("DMA_SUM", 0x31c, 4, "ro", { doc = "FNV-1a of the bytes moved" }),
   reg("DMA_CMD", 0x320, 4, {
-    field("OP", 0, 4, { "none", "read_now", "write_now", "read", "write", "map_read", "map_write", "copy", "hold", "release" },
-      { doc = "a write of any but none starts it" }),
+    field("OP", 0, 4, { "none", "read_now", "write_now", "read", "write", "map_read", "map_write", "copy", "hold",
+      "release" }, { doc = "a write of any but none starts it" }),
     flag("KEEP", 8, { doc = "write the buffer as it is, not the pattern" }),
     flag("IRQ", 9, { doc = "set INT_STATUS.DMA at the end" }),
   }),
@@ -149,7 +149,8 @@ dev:bar(1, { size = 64, type = "io", sizes = { 1, 2, 4 }, unmapped = "ones", doo
 
 local ram = { [2] = dev:bar(2, { size = 4 << 20, type = "mem64", prefetch = true, ram = true }) }
 
-ram[4] = dev:bar(4, { size = 65536, ram = true, mmap = dev.params.mmap and { { 0x1000, 0x1000 }, { 0x4000, 0x8000 } } or nil }, {
+local areas = dev.params.mmap and { { 0x1000, 0x1000 }, { 0x4000, 0x8000 } } or nil
+ram[4] = dev:bar(4, { size = 65536, ram = true, mmap = areas }, {
   reg("MARK", 0x00, 4, "ro", { reset = 0x504d4d53 }),
 })
 
@@ -161,7 +162,9 @@ if dev.params.label ~= "" then vfu.log.info("this is %s", dev.params.label) end
 
 -- Registers
 
-local kinds = { "K_RW", "K_RO", "K_WO", "K_W1C", "K_W1S", "K_W1T", "K_W0C", "K_RC", "K_RS", "K_WONCE", "K_RESERVED", "K_UNIMP" }
+local kinds = {
+  "K_RW", "K_RO", "K_WO", "K_W1C", "K_W1S", "K_W1T", "K_W0C", "K_RC", "K_RS", "K_WONCE", "K_RESERVED", "K_UNIMP",
+}
 
 local function peeked(self) return kinds[self.PEEK_SEL.value + 1] end
 

@@ -13,6 +13,12 @@ plugin_LTLIBRARIES += plugins/memory/memory.la
 plugins_memory_memory_la_SOURCES = plugins/memory/memory.c
 plugins_memory_memory_la_LDFLAGS = $(MODULE_LDFLAGS)
 
+# Wraps another one, and makes things go wrong for it.
+plugin_LTLIBRARIES += plugins/filter/filter.la
+plugins_filter_filter_la_SOURCES = plugins/filter/filter.c
+plugins_filter_filter_la_LDFLAGS = $(MODULE_LDFLAGS)
+plugins_filter_filter_la_LIBADD = $(VFU_LIBS)
+
 # The device that the tests are written for.
 plugin_LTLIBRARIES += plugins/testdev/testdev.la
 plugins_testdev_testdev_la_SOURCES = \

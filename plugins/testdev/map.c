@@ -8,7 +8,8 @@
 #define WITH(f) .fields = (f), .nfields = COUNT(f), .field_size = sizeof((f)[0])
 /* A register of BAR0; one with a hook has its own number for it. */
 #define ANY(id, label, of, at, bytes, kind, ...)                                                                       \
-    [id] = { .name = (label), .group = (of), .offset = (at), .size = (bytes), .access = VFU_ACCESS_##kind, .hook = (id), __VA_ARGS__ }
+    [id] = { .name = (label), .group = (of), .offset = (at), .size = (bytes), .access = VFU_ACCESS_##kind,                 \
+             .hook = (id), __VA_ARGS__ }
 #define REG(id, ...) ANY(id, #id, VFU_NONE, __VA_ARGS__, )
 /* One of the group CH. */
 #define CH(id, ...) ANY(CH_##id, #id, 0, __VA_ARGS__, )
@@ -17,7 +18,7 @@
 #define ON_WRITE .flags = VFU_REG_HOOK_WRITE
 #define ON_BOTH .flags = VFU_REG_HOOK_READ | VFU_REG_HOOK_WRITE
 
-static const struct vfu_enum modes[] = { { "fast", 5 }, { "off", 0 }, { "slow", 1 } };
+static const struct vfu_enum modes[] = { { "off", 0 }, { "slow", 1 }, { "fast", 5 } };
 
 static const struct vfu_field mixed[] = {
     { .name = "LOW", .lsb = 0, .width = 8 },

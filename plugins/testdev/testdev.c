@@ -63,7 +63,7 @@ static void defer(struct testdev *dev, uint64_t n)
 {
     for (uint64_t i = 0; i < n && i < DEFER_MAX; i++) {
         if (dev->host->defer(dev->host, deferred, dev) < 0)
-            vfu_guest_errorf(dev->host, "no room for deferred work %llu of %llu", (unsigned long long)i, (unsigned long long)n);
+            vfu_guest_errorf(dev->host, "no room for deferred work beyond %llu", (unsigned long long)i);
     }
 }
 

@@ -30,7 +30,8 @@ static const struct vfu_area areas[] = { { 0x1000, 0x1000 } };
 static const struct vfu_bar bars[] = {
     { .index = 0, .size = 0x4000 },
     { .index = 1, .type = VFU_BAR_IO, .size = 64, .access_sizes = 1 | 2 },
-    { .index = 2, .size = 0x4000, .flags = VFU_BAR_RAM | VFU_BAR_MMAP, .areas = areas, .nareas = 1, .area_size = sizeof areas[0] },
+    { .index = 2, .size = 0x4000, .flags = VFU_BAR_RAM | VFU_BAR_MMAP, .areas = areas, .nareas = 1,
+      .area_size = sizeof areas[0] },
     { .index = 3, .size = 0x4000, .flags = VFU_BAR_RAM | VFU_BAR_MMAP },
 };
 
@@ -156,7 +157,9 @@ static void refuses_doorbells_of_one_write(void **state)
         { { .offset = 8, .size = 4 }, { .offset = 8, .size = 4, .flags = MATCH, .match = 1 } },
         { { .offset = 8, .size = 4, .flags = MATCH, .match = 1 }, { .offset = 8, .size = 4, .flags = MATCH, .match = 1 } },
     };
-    static const struct vfu_doorbell fine[] = { { .offset = 8, .size = 4 }, { .offset = 8, .size = 8 }, { .offset = 12, .size = 4 } };
+    static const struct vfu_doorbell fine[] = {
+        { .offset = 8, .size = 4 }, { .offset = 8, .size = 8 }, { .offset = 12, .size = 4 },
+    };
     struct vfu_doorbell *many = calloc(VFU_DOORBELLS_MAX + 1, sizeof *many);
     struct rig rig;
 

@@ -11,7 +11,12 @@
  *   results   int32_t results are 0 or a positive value for success, a negative errno for failure. What people
  *             should read about a failure goes through vfu_host.log, once.
  *   thread    each device has one thread. Callbacks run on it, one at a time, and host functions are called on it,
- *             from within a callback. A call from another thread returns -EPERM and is reported once, by name.
+ *             from within a callback. A plugin that starts threads declares VFU_CAP_THREADS: see there. Without it a
+ *             call from another thread returns -EPERM and is reported once, by name.
+ *   faults    what a plugin does against these rules, where the host can see it, is refused and reported once for each
+ *             kind, as the plugin's fault, with its name: calls from the wrong thread, of what was not declared, after
+ *             destroy; interrupts that the device does not have; a DMA submitted twice; a closed descriptor watched;
+ *             results that no callback may have; bytes written behind the end of an access.
  *   strings   are UTF-8 and NUL-terminated. The host copies strings and arrays inside the call that it gets them in.
  *   sizes     are bytes, times are nanoseconds, addresses are the guest's DMA addresses (IOVAs), integers that
  *             stand for device registers are host integers: byte order is the host's business.
@@ -25,6 +30,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -68,8 +74,22 @@ extern "C" {
 #define VFU_CAP_MIGRATION (UINT64_C(1) << 8) /* saves and restores its state */
 #define VFU_CAP_TIMERS (UINT64_C(1) << 9)    /* uses timers and deferred work */
 #define VFU_CAP_FD_WATCH (UINT64_C(1) << 10) /* watches file descriptors */
-#define VFU_CAP_POLL (UINT64_C(1) << 11)     /* wants to be polled */
-#define VFU_CAP_THREADS (UINT64_C(1) << 12)  /* calls the host from threads of its own */
+#define VFU_CAP_POLL (UINT64_C(1) << 11)     /* looks for work by itself: vfu_host.poll_every */
+/*
+ * Calls the host from threads of its own, beside the device's. Such a call is handed to the device's thread, and waits
+ * until that has made it: results are the same as there, in the order of the calls. So a thread must not hold a lock
+ * that a callback takes while it calls the host. log, guest_error, now, granted, the param_ functions, bar_memory,
+ * dma_check and version do not wait. The device's thread never waits for a plugin's, but in what the plugin does itself.
+ *
+ *   -EBUSY      from the call of vfu_plugin.quiesce until that of resume; those that wait then are answered so, too.
+ *               No plugin thread may touch mapped memory (dma_map) in between either.
+ *   -ESHUTDOWN  from the call of destroy on.
+ *
+ * dma_read and dma_write wait for messages to the client, if need be, instead of -EWOULDBLOCK; a quiesce ends that wait:
+ * a write that returns an error may have been made in part. dma_submit may have called `done`, on the device's thread,
+ * before it returns. The get of VFU_EXT_REGMAP, which has no other result, returns 0 where others return an error.
+ */
+#define VFU_CAP_THREADS (UINT64_C(1) << 12)
 #define VFU_CAP_FFI (UINT64_C(1) << 13)      /* calls native code from a script */
 #define VFU_CAP_RELOAD (UINT64_C(1) << 14)   /* keeps state over a reload of its code */
 /* The connected client's word, in vfu_client.caps and vfu_host.granted(). */
@@ -278,6 +298,7 @@ struct vfu_desc {
 #define VFU_PARAM_REQUIRED (1u << 0)
 #define VFU_PARAM_HAS_MIN (1u << 1)
 #define VFU_PARAM_HAS_MAX (1u << 2)
+#define VFU_PARAM_PREFIX (1u << 3) /* stands for all names that begin with its own: see vfu_params.items for them */
 
 struct vfu_param {
     const char *name;
@@ -305,7 +326,7 @@ struct vfu_access {
     uint32_t struct_size;
     uint32_t region; /* VFU_REGION_* */
     uint64_t offset; /* in bounds: offset + size <= the region's size */
-    uint32_t size;   /* bytes: 1, 2, 4 or 8 with `value`; more in a BAR that has no registers: `data` */
+    uint32_t size;   /* bytes: 1, 2, 4 or 8 with `value`; more in a BAR that has no registers: `data`, so many and no more */
     uint32_t flags;  /* VFU_ACCESS_WRITE */
     uint64_t value;  /* size <= 8: written, or to be filled in */
     uint8_t *data;   /* size > 8: written, or to be filled in; else NULL */
@@ -402,6 +423,36 @@ struct vfu_migration_ops {
     int32_t (*load)(void *self, struct vfu_source *source); /* the host's part is already restored */
 };
 
+/* ---- plugins inside of plugins ----------------------------------------------------------------------------- */
+
+struct vfu_host;
+struct vfu_plugin;
+
+/*
+ * A plugin that another one has opened with vfu_host.open, to pass its device on, changed or not. <vfu/wrap.h> has the
+ * functions that do it; they are short, and say best how it goes:
+ *
+ *   the wrapper   opens the inner plugin in describe, calls its describe with vfu_inner.host and .params, passes on or
+ *                 changes the description; calls its create with the same two, and its destroy in destroy. It has every
+ *                 callback that the inner plugin may have, and passes calls on: access, reset, attach, detach, quiesce,
+ *                 resume, power, doorbell, poll, and the extensions.
+ *   the host      calls what the inner plugin itself has asked for: event of its timers, functions given to defer and
+ *                 watch_fd, `done` of its DMA, with vfu_inner.self. Its names, parameters and faults are its own.
+ *   the table     that the inner plugin is handed is `host`, or a copy of it (vfu_host_copy) with functions of the
+ *                 wrapper's own. What those do not take ends in the table that the wrapper was handed, and so passes
+ *                 through every wrapper on its way out. A function that replaces one gets the copy as its argument.
+ *
+ * The inner plugin has the capabilities that it declares and the wrapper's description passes on.
+ */
+struct vfu_inner {
+    uint32_t struct_size;
+    uint32_t reserved;
+    const struct vfu_plugin *plugin; /* its table, checked; members it does not have are NULL */
+    const struct vfu_host *host;
+    const struct vfu_params *params;
+    void *self; /* yours to set: from its describe or create on, before it is called with it */
+};
+
 /* ---- the host, as a plugin sees it ------------------------------------------------------------------------- */
 
 #define VFU_LOG_ERROR 0u
@@ -448,7 +499,7 @@ struct vfu_host {
     /*
      * Interrupts; needs VFU_CAP_INTX, _MSI or _MSIX. The kind is the one that the client has armed: MSI-X, then MSI,
      * then INTx. irq_raise: 0 sent, 1 (VFU_IRQ_PENDING) masked and kept pending, -ENOENT not armed (dropped and
-     * counted), -EINVAL beyond the vectors declared (a guest error). INTx stays asserted until irq_lower; under MSI
+     * counted), -EINVAL beyond the vectors declared (a fault). INTx stays asserted until irq_lower; under MSI
      * and MSI-X irq_lower does nothing. irq_signal: VFU_IRQ_ERR or VFU_IRQ_REQ; -ENOENT if not armed.
      */
     int32_t (*irq_raise)(const struct vfu_host *host, uint32_t vector);
@@ -459,13 +510,15 @@ struct vfu_host {
      * DMA; needs VFU_CAP_DMA. addr + len may be anything a guest wrote. dma_read and dma_write finish at once: 0,
      * -EFAULT (memory that is not there, not allowed or gone: nothing is promised of buf), -EWOULDBLOCK (some of it
      * is reached by messages only: use dma_submit), -ENOTCONN. dma_submit: 0 and `done` later, or a negative errno
-     * and no `done` (-ENOTCONN, -EINVAL, -ENOBUFS with 4096 in flight, -EBUSY while stopped for migration).
+     * and no `done` (-ENOTCONN, -EINVAL, -ENOBUFS with 4096 in flight, -EBUSY while stopped for migration, -EALREADY for
+     * an op that is in flight: a fault).
      */
     int32_t (*dma_read)(const struct vfu_host *host, uint64_t addr, void *buf, uint64_t len);
     int32_t (*dma_write)(const struct vfu_host *host, uint64_t addr, const void *buf, uint64_t len);
     int32_t (*dma_submit)(const struct vfu_host *host, struct vfu_dma_op *op);
     /* Direct pointers; needs VFU_CAP_DMA_MAP. -EFAULT unless [addr, addr + len) is mappable, in one region, with prot.
-     * The window ends (data is NULL) when the client unmaps the memory, on detach, or by dma_unmap. Memory behind it
+     * The window ends (data is NULL) when the client unmaps the memory, on detach, or by dma_unmap; a plugin with
+     * VFU_CAP_THREADS is quiesced before memory goes that it has windows in, and resumed after. Memory behind it
      * that the client takes away reads zero, and dma_check tells: 0, or -EFAULT. After writing: dma_dirty. */
     int32_t (*dma_map)(const struct vfu_host *host, uint64_t addr, uint64_t len, uint32_t prot, struct vfu_dma_window *window);
     int32_t (*dma_check)(const struct vfu_host *host, const struct vfu_dma_window *window);
@@ -477,7 +530,8 @@ struct vfu_host {
     uint64_t (*now)(const struct vfu_host *host);
     /*
      * Timers; needs VFU_CAP_TIMERS. vfu_plugin.event(self, event, arg) is called `delay` ns from now, then every
-     * `period` ns if that is not 0 (at least 1000). The result is an id above 0, or -ENOSPC beyond 65,536 pending.
+     * `period` ns if that is not 0 (at least 1000). The result is an id above 0, or -ENOSPC beyond 65,536 pending, or
+     * -EINVAL for an event above VFU_EVENT_MAX.
      * Timers are saved with the device's state, keep their ids over it, and are dropped by a reset. Those due at the
      * same time run in the order they were set. timer_cancel: 0, or -ENOENT if it has run or never was.
      */
@@ -487,14 +541,36 @@ struct vfu_host {
      * VFU_CAP_TIMERS. Any thread with VFU_CAP_THREADS. Not saved with the state. -ENOSPC beyond 65,536. */
     int32_t (*defer)(const struct vfu_host *host, void (*fn)(void *arg), void *arg);
     /* Calls fn(arg, ready) while fd is ready for `events` (VFU_FD_*), until unwatched; needs VFU_CAP_FD_WATCH. The fd
-     * stays the plugin's, which unwatches before it closes. One watch for an fd: -EEXIST. */
+     * stays the plugin's, which unwatches it before it closes it (else a fault). One watch for an fd: -EEXIST. -EPERM:
+     * of a kind that is always ready, a plain file. */
     int32_t (*watch_fd)(const struct vfu_host *host, int32_t fd, uint32_t events, void (*fn)(void *arg, uint32_t ready), void *arg);
     int32_t (*unwatch_fd)(const struct vfu_host *host, int32_t fd);
 
     /* The memory of a VFU_BAR_RAM BAR (its whole size), or NULL. From create on; any thread. */
     void *(*bar_memory)(const struct vfu_host *host, uint32_t bar);
+
+    /*
+     * Polling; needs VFU_CAP_POLL. From now on vfu_plugin.poll is called whenever the device's loop has nothing more to
+     * do and would sleep, and again at least every `interval` ns while it sleeps (from 1000; -EINVAL). While poll finds
+     * work the loop does not sleep but comes round to it again, after what the client has sent; the operator's --spin-us
+     * lets it go on so for a while after the last find. VFU_POLL_BUSY never sleeps and keeps a core to itself.
+     * VFU_POLL_OFF ends it. It holds over resets and clients, one interval for the device; not while stopped.
+     */
+    int32_t (*poll_every)(const struct vfu_host *host, uint64_t interval);
+
+    /*
+     * Opens another plugin, to wrap it: see struct vfu_inner. In describe, else -EINVAL (a fault). spec is what --plugin
+     * takes: a path to a .so or .lua file, or an installed plugin's name; items are its "KEY=VALUE"s, as VFU_PARAM_PREFIX
+     * finds them. -EINVAL: a parameter does not fit, explained to the user; -ENOENT, -ENOEXEC, -ENOTSUP as if loaded by
+     * the host, explained; -ELOOP beyond 15 in one device. *inner lives, and its file stays loaded, to the end of destroy.
+     */
+    int32_t (*open)(const struct vfu_host *host, const char *spec, const char *const *items, uint32_t nitems,
+                    struct vfu_inner **inner);
 };
 #define VFU_IRQ_PENDING 1
+#define VFU_EVENT_MAX 0xffffffu
+#define VFU_POLL_OFF UINT64_C(0)
+#define VFU_POLL_BUSY UINT64_C(1)
 
 /* What the operator allows a binding that runs scripts: host->extension(host, VFU_EXT_LIMITS). */
 #define VFU_EXT_LIMITS "vfu.limits/1"
@@ -547,9 +623,9 @@ struct vfu_plugin {
     /* A client has negotiated; a client is gone (its memory already is). Both optional. */
     void (*attach)(void *self, const struct vfu_client *client);
     void (*detach)(void *self);
-    /* Before STOP, reset, reload and destroy, after open DMA is cancelled (before STOP: held); and after. With
-     * VFU_CAP_THREADS no plugin thread calls the host from the return of quiesce until resume; such calls return
-     * -EBUSY. Both optional. */
+    /* Before STOP, reset, reload and destroy, after open DMA is cancelled (in STOP: held); and after, but destroy. With
+     * VFU_CAP_THREADS calls of other threads return -EBUSY from the call of quiesce to that of resume, and mapped memory
+     * is left alone from the return of the one to the call of the other. Over 1 s in it is reported. Both optional. */
     void (*quiesce)(void *self);
     void (*resume)(void *self);
     /* The function has left or entered a power state, PCI Power Management 5.4: 0 is D0, 3 is D3hot. Optional. */
@@ -564,12 +640,27 @@ struct vfu_plugin {
      * denies the capability no event fds are given out, and messages ring as ever.
      */
     void (*doorbell)(void *self, uint32_t index, uint64_t value);
+    /* VFU_CAP_POLL: looks for work, does some of it, soon returns. 1: there was some; 0: none. See vfu_host.poll_every. */
+    int32_t (*poll)(void *self);
 };
 
 /* The one symbol that a plugin exports. Called once for each device; the table lives as long as the file is loaded. */
 VFU_EXPORT const struct vfu_plugin *vfu_plugin_entry(void);
 
 /* ---- conveniences ------------------------------------------------------------------------------------------ */
+
+/* A copy of a host table, of as much as both know. It works as the original does, whatever becomes of its functions. */
+#ifdef __GNUC__
+__attribute__((unused))
+#endif
+static void vfu_host_copy(struct vfu_host *copy, const struct vfu_host *host)
+{
+    uint32_t size = host->struct_size < sizeof *copy ? host->struct_size : (uint32_t)sizeof *copy;
+
+    memset(copy, 0, sizeof *copy);
+    memcpy(copy, host, size);
+    copy->struct_size = size;
+}
 
 /* printf to vfu_host.log and vfu_host.guest_error; 511 bytes at most. */
 #ifdef __GNUC__

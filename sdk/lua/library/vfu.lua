@@ -1,0 +1,122 @@
+---@meta vfu
+-- SPDX-License-Identifier: BSD-3-Clause
+
+--- What `require "vfu"` gives to a script.
+---
+--- A script declares one device, gives it hooks, and returns it. It runs once, when the device is loaded; from then
+--- on its hooks are called, one at a time. Times are seconds. Integers are 64 bits, as raw bits.
+---@class vfu
+local vfu = {}
+
+--- The version of the host.
+---@type string
+vfu.version = ""
+
+--- Declares the device. One script, one device.
+---
+--- The name is 1 to 63 letters, digits, `-`, `_` and `.`; it is a part of the identity that saved state is checked
+--- against.
+---@param name string
+---@param spec vfu.DeviceSpec
+---@return vfu.Device
+function vfu.device(name, spec) end
+
+--- A register of `bytes` bytes: 1, 2, 4 or 8, at `offset` in its BAR, group or config space. Any alignment.
+---
+--- The table carries fields as its list and options as its keys. Bits that no field covers are reserved if there are
+--- fields: software writes leave them alone, the device's own access reaches every bit.
+---@param name string an identifier of up to 63 characters
+---@param offset integer
+---@param bytes 1|2|4|8
+---@param access? vfu.Access "rw" if left out
+---@param spec? vfu.RegSpec
+---@return vfu.Reg
+---@overload fun(name: string, offset: integer, bytes: 1|2|4|8, spec: vfu.RegSpec): vfu.Reg
+function vfu.reg(name, offset, bytes, access, spec) end
+
+--- One bit of a register, a boolean for the script.
+---@param name string
+---@param bit integer 0 to 63
+---@param access? vfu.Access that of its register if left out
+---@param spec? vfu.FlagSpec
+---@return vfu.Field
+---@overload fun(name: string, bit: integer, spec: vfu.FlagSpec): vfu.Field
+function vfu.flag(name, bit, access, spec) end
+
+--- Some bits of a register: an integer for the script, or a string where an enum names the value.
+---
+--- An enum list counts from 0: `{ "off", "slow" }`; with keys it gives values: `{ off = 0, max = 5 }`. A value
+--- without a name reads as an integer, and integers can be written to any field.
+---@param name string
+---@param lsb integer the lowest bit, 0 to 63
+---@param width integer bits
+---@param access? vfu.Access that of its register if left out
+---@param enum? string[]|table<string, integer>
+---@param spec? vfu.FieldSpec
+---@return vfu.Field
+---@overload fun(name: string, lsb: integer, width: integer, enum: string[]|table<string, integer>, spec?: vfu.FieldSpec): vfu.Field
+---@overload fun(name: string, lsb: integer, width: integer, spec: vfu.FieldSpec): vfu.Field
+function vfu.field(name, lsb, width, access, enum, spec) end
+
+--- A block of registers that repeats: `dev.NAME[i].REG`, counted from 0.
+---@param name string
+---@param offset integer of the first one
+---@param spec vfu.GroupSpec
+---@param registers vfu.Reg[] with offsets inside the block
+---@return vfu.Group
+function vfu.group(name, offset, spec, registers) end
+
+--- Zeroed device memory of 1 byte to 16 MiB.
+---@param size integer
+---@return vfu.Buffer
+function vfu.buffer(size) end
+
+--- Lets the event or write hook that calls it wait; other accesses go on meanwhile. Elsewhere it returns nil, "would
+--- wait".
+---@param seconds number
+---@return true? done
+---@return string? message
+function vfu.sleep(seconds) end
+
+--- The device's time in seconds: monotonic, from no particular point.
+---@return number seconds
+function vfu.now() end
+
+--- An integer as text, `0x` in front.
+---@param value integer
+---@return string
+function vfu.hex(value) end
+
+--- A size as an integer: `"64M"`, `"4K"`, `"0x1000"`, or a number as it is. Raises if it is none.
+---@param text string|integer
+---@return integer
+function vfu.size(text) end
+
+--- The host's log. Each takes the arguments of `string.format`, or one value of any kind. `print` is `vfu.log.info`.
+---@class vfu.Log
+local Log = {}
+
+--- Shown with `--log-level debug`.
+---@param format any
+---@param ... any
+function Log.debug(format, ...) end
+
+--- Shown unless `--log-level` is higher.
+---@param format any
+---@param ... any
+function Log.info(format, ...) end
+
+--- Something to look at.
+---@param format any
+---@param ... any
+function Log.warn(format, ...) end
+
+--- Something is wrong with the device or the script. What the guest does wrong goes to `dev:guest_error`.
+---@param format any
+---@param ... any
+function Log.error(format, ...) end
+
+---@type vfu.Log
+vfu.log = Log
+
+return vfu
