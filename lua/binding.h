@@ -82,6 +82,7 @@ enum { HOOK_RESET, HOOK_ATTACH, HOOK_DETACH, HOOK_POWER, HOOK_SAVE, HOOK_LOAD, H
 
 struct task;
 struct arena;
+struct ffi_room;
 
 struct script {
     lua_State *L;
@@ -125,6 +126,10 @@ struct script {
     uint32_t ntasks;
     bool frozen, wake_armed;
     uint64_t next_key; /* of calls and sleeps */
+
+    /* require "ffi": its part of this, or NULL, and where it was required */
+    struct ffi_room *ffi;
+    const char *ffi_where;
 
     /* what goes wrong again and again is told once in a while */
     uint64_t report_window;
@@ -209,7 +214,15 @@ void object_push_reg(lua_State *L, struct reg_decl *reg);
 void object_push_group(lua_State *L, struct group_decl *group);
 void object_check_state(lua_State *L, int i, const char *name);
 
+/* ---- ffi_module.c ---- */
+int module_open(lua_State *L);         /* pushes the module that require "ffi" gives; raises if it is denied */
+void module_check_needs(lua_State *L); /* raises where ffi was required without being declared */
+
+/* ---- grant.c ---- */
+int grant_granted(lua_State *L); /* dev:granted */
+
 /* ---- hooks.c ---- */
+extern const char *const hooks_on_names[]; /* NULL-terminated, by HOOK_* */
 void hooks_push(lua_State *L, const char *kind); /* "read", "write", "event" or "on" */
 void hooks_push_bar(lua_State *L, struct bar_decl *bar);
 int32_t hooks_read(void *self, struct vfu_reg_call *call);

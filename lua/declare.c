@@ -173,9 +173,10 @@ static void read_needs(lua_State *L, struct script *s, int spec)
         { "msi", VFU_CAP_MSI },
         { "msix", VFU_CAP_MSIX },
         { "mmap", VFU_CAP_MMAP },
+        { "ffi", VFU_CAP_FFI },
         { "client_fds", VFU_CAP_CLIENT_FDS },
-        { "twin_socket", VFU_CAP_CLIENT_TWIN_SOCKET },
-        { "write_multi", VFU_CAP_CLIENT_WRITE_MULTI },
+        { "client_twin_socket", VFU_CAP_CLIENT_TWIN_SOCKET },
+        { "client_write_multi", VFU_CAP_CLIENT_WRITE_MULTI },
     };
     lua_Integer n;
 
@@ -250,6 +251,7 @@ int declare_device(lua_State *L)
     read_irq(L, s, 2);
     read_dma(L, s, 2);
     read_needs(L, s, 2);
+    module_check_needs(L);
     object_device(L, s); /* at 3 */
     params_declare(L, s, 2);
     object_member(L, s, "params", "", false);

@@ -103,7 +103,7 @@ void doorbell_finish(lua_State *L, struct script *s, struct vfu_desc *desc)
     for (uint32_t i = 0; i < 6; i++) {
         struct bar_decl *bar = s->bars[i];
 
-        if (!bar)
+        if (!bar || !bar->nbells)
             continue;
         bar->first_bell = n;
         memcpy(all + n, bar->bells, bar->nbells * sizeof *all);

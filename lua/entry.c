@@ -177,7 +177,7 @@ VFU_EXPORT const struct vfu_plugin *vfu_plugin_entry(void)
         .struct_size = sizeof plugin,
         .abi_version = VFU_ABI_VERSION,
         .caps = VFU_CAP_DMA | VFU_CAP_DMA_MAP | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_MSIX | VFU_CAP_RESET |
-                VFU_CAP_MMAP | VFU_CAP_DOORBELL | VFU_CAP_MIGRATION | VFU_CAP_TIMERS | VFU_CAP_RELOAD,
+                VFU_CAP_MMAP | VFU_CAP_DOORBELL | VFU_CAP_MIGRATION | VFU_CAP_TIMERS | VFU_CAP_RELOAD | VFU_CAP_FFI,
         .name = "lua",
         .version = VFU_SDK_VERSION,
         .summary = "runs a device model written in Lua 5.4",

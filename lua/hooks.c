@@ -13,7 +13,7 @@
 
 enum { KIND_READ, KIND_WRITE, KIND_EVENT, KIND_ON };
 static const char *const kind_names[] = { "read", "write", "event", "on" };
-static const char *const on_names[] = {
+const char *const hooks_on_names[] = {
     [HOOK_RESET] = "reset",
     [HOOK_ATTACH] = "attach",
     [HOOK_DETACH] = "detach",
@@ -42,9 +42,9 @@ static int *find_on(lua_State *L, struct script *s, const char *name)
     const char *better;
 
     for (int i = 0; i < HOOKS; i++)
-        if (!strcmp(on_names[i], name))
+        if (!strcmp(hooks_on_names[i], name))
             return &s->on[i];
-    better = util_suggest(name, on_names);
+    better = util_suggest(name, hooks_on_names);
     luaL_error(L, "no hook named on:%s%s%s%s", name, better ? "; did you mean " : "", better ? better : "",
                better ? "?" : "");
     return NULL;

@@ -11,6 +11,19 @@ lua_lua_la_SOURCES = \
 	lua/doorbell.c \
 	lua/entry.c \
 	lua/event.c \
+	lua/ffi_callback.c \
+	lua/ffi_ccall.c \
+	lua/ffi_cdata.c \
+	lua/ffi_cdecl.c \
+	lua/ffi_cdef.c \
+	lua/ffi_cexpr.c \
+	lua/ffi_clib.c \
+	lua/ffi_conv.c \
+	lua/ffi_ctype.c \
+	lua/ffi_lex.c \
+	lua/ffi_module.c \
+	lua/ffi_private.h \
+	lua/grant.c \
 	lua/hooks.c \
 	lua/irq.c \
 	lua/log.c \

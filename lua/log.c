@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * log - what a script says: print, vfu.log, dev:guest_error; and vfu.now, vfu.hex, vfu.size.
+ * log - what a script says: print, vfu.log, dev:guest_error; and vfu.now, vfu.hex, vfu.size, vfu.version.
  *
  * Runs on the script's thread.
  */
@@ -123,6 +123,8 @@ void log_open(lua_State *L)
     };
 
     luaL_setfuncs(L, functions, 0);
+    lua_pushstring(L, script_of(L)->host->version);
+    lua_setfield(L, -2, "version");
     lua_newtable(L);
     for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
         lua_getglobal(L, LUA_STRLIBNAME);

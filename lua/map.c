@@ -92,6 +92,20 @@ static uint64_t check_bits(lua_State *L, int i, const char *what, unsigned bits)
 
 /* ---- fields ---- */
 
+/* A table gives names in no particular order, and what is generated from them is to be the same each time. */
+static void sort_enum(struct vfu_enum *enums, uint32_t n)
+{
+    for (uint32_t i = 1; i < n; i++) {
+        struct vfu_enum e = enums[i];
+        uint32_t j = i;
+
+        for (; j > 0 && (enums[j - 1].value > e.value ||
+                         (enums[j - 1].value == e.value && strcmp(enums[j - 1].name, e.name) > 0)); j--)
+            enums[j] = enums[j - 1];
+        enums[j] = e;
+    }
+}
+
 static void read_enum(lua_State *L, int i, struct field_spec *spec)
 {
     struct vfu_enum *enums;
@@ -123,6 +137,7 @@ static void read_enum(lua_State *L, int i, struct field_spec *spec)
     }
     if (n != count)
         luaL_error(L, "field %s: its enum has holes", spec->f.name);
+    sort_enum(enums, n);
     spec->f.enums = enums;
     spec->f.nenums = n;
 }
@@ -130,7 +145,7 @@ static void read_enum(lua_State *L, int i, struct field_spec *spec)
 /* [access] [, enum] [, options] from argument i on. The last table is options if it has only option keys. */
 static void read_field_tail(lua_State *L, struct field_spec *spec, int i, bool with_enum, const char *what)
 {
-    static const char *const options[] = { "doc", "reset", "enum", NULL };
+    static const char *const options[] = { "doc", "reset", NULL };
     int top = lua_gettop(L);
 
     if (i <= top && lua_type(L, i) == LUA_TSTRING)

@@ -377,8 +377,13 @@ static void push_missing(lua_State *L, lua_CFunction fn)
 void object_device(lua_State *L, struct script *s)
 {
     static const luaL_Reg methods[] = {
-        { "bar", declare_bar },   { "config", declare_config }, { "lock", declare_lock },
-        { "after", event_after }, { "every", event_every },     { "guest_error", log_guest_error },
+        { "bar", declare_bar },
+        { "config", declare_config },
+        { "lock", declare_lock },
+        { "after", event_after },
+        { "every", event_every },
+        { "granted", grant_granted },
+        { "guest_error", log_guest_error },
         { NULL, NULL },
     };
     static const char *const kinds[] = { "read", "write", "event", "on" };

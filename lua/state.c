@@ -122,11 +122,12 @@ static int safe_require(lua_State *L)
     lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     if (lua_getfield(L, 2, name) != LUA_TNIL)
         return 1;
-    if (!strcmp(name, "ffi"))
-        return luaL_error(L, "the ffi library is not part of this build");
     if (!strcmp(name, "vfu.test"))
         return luaL_error(L, "vfu.test is for the scripts of vfu-client test, not for devices");
-    load_module(L, name);
+    if (!strcmp(name, "ffi"))
+        module_open(L);
+    else
+        load_module(L, name);
     if (lua_isnil(L, -1)) {
         lua_pop(L, 1);
         lua_pushboolean(L, 1);

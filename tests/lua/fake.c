@@ -323,6 +323,7 @@ int fake_load(struct fake *f, const char *text)
     if (!named)
         write_script(path, text);
     f->host = proto;
+    f->host.caps &= ~f->denied;
     f->host.ctx = f;
     f->desc.struct_size = sizeof f->desc;
     f->plugin = vfu_plugin_entry();

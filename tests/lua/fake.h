@@ -52,6 +52,7 @@ struct fake {
     unsigned ndeferred;
 
     uint8_t memory[FAKE_MEMORY];
+    uint64_t denied; /* capabilities that the operator has taken away */
     bool messages; /* memory is reached by messages only */
     struct vfu_dma_op *ops[FAKE_OPS];
     unsigned nops;
