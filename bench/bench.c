@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bench - runs the works in turns over all peers and prints their means and ratios. See bench.h.
+ * bench - starts the peers, runs the works in turns over all that take part, and has the results printed. See bench.h.
  */
 #define _GNU_SOURCE
 #include "bench/bench.h"
@@ -10,216 +10,243 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define PEERS 6u
-#define ROUNDS 64u
+#define EDU_COUNT 0x90u
+#define TESTDEV_K_RW 0x10u
+#define SPIN_US 30u
 
-struct result {
-    bool there;
-    double wall[ROUNDS], cpu[ROUNDS];
-    double ratio[ROUNDS], cpu_ratio[ROUNDS]; /* of the bare peer's in the same round */
+struct sample {
+    double wall, cpu; /* ns for one operation */
 };
 
-static struct peer peers[PEERS];
+static struct {
+    const char *host, *ram, *only;
+    int core, apart; /* -1: there is no other core */
+    bool quick, json, markdown;
+} settings = { .host = "./vfu-host", .core = 0, .apart = -1 };
+
+static struct peer peers[BENCH_PEERS];
 static size_t npeers;
-static struct result results[32][PEERS];
+static struct result results[BENCH_WORKS][BENCH_PEERS];
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static double median(const double *values, uint32_t n)
-{
-    double sorted[ROUNDS];
-
-    memcpy(sorted, values, n * sizeof *values);
-    qsort(sorted, n, sizeof *sorted, by_value);
-    return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
-}
+/* ---- measuring */
 
 static struct sample measure(const struct work *work, struct peer *peer, uint64_t n)
 {
-    uint64_t cpu = peer_cpu(peer), wall = bench_now();
+    uint64_t cpu, wall;
 
+    if (work->prepare)
+        work->prepare(peer, n);
+    cpu = peer_cpu(peer);
+    wall = bench_now();
     work->run(peer, n);
     wall = bench_now() - wall;
     cpu = peer_cpu(peer) - cpu;
+    if (work->finish)
+        work->finish(peer, n);
     return (struct sample){ (double)wall / (double)n, (double)cpu / (double)n };
 }
 
-static void run_work(size_t w, bool quick)
+static void run_round(size_t w, uint32_t round, uint64_t n)
 {
     const struct work *work = &works[w];
-    uint64_t n = quick ? work->quick : work->full;
+    struct sample base = { 0, 0 };
+    bool first = true;
 
-    for (uint32_t round = 0; round < work->rounds; round++) {
-        struct sample base = { 0, 0 };
+    for (size_t p = 0; p < npeers; p++) {
+        struct result *r = &results[w][p];
+        struct sample s;
 
-        for (size_t p = 0; p < npeers; p++) {
-            struct result *r = &results[w][p];
-            struct sample s;
-
-            if ((work->ram && !peers[p].ram) || (work->client && !peers[p].client))
-                continue;
-            if (round == 0)
-                work->run(&peers[p], n / 10 + 200);
-            /* A library's loop is held against the lean loop of the row above with the same peer, run just before. */
-            if (work->client)
-                base = measure(&works[w - 1], &peers[p], n);
-            s = measure(work, &peers[p], n);
-            if (p == 0)
-                base = s;
-            r->there = true;
-            r->wall[round] = s.wall;
-            r->cpu[round] = s.cpu;
-            r->ratio[round] = s.wall / base.wall;
-            r->cpu_ratio[round] = s.cpu / base.cpu;
-        }
+        if (!(work->who & peers[p].kind))
+            continue;
+        if (round == 0)
+            measure(work, &peers[p], n / 10 + 200);
+        if (work->twin)
+            base = measure(&works[w - work->twin], &peers[p], n);
+        s = measure(work, &peers[p], n);
+        if (first && !work->twin)
+            base = s;
+        first = false;
+        r->there = true;
+        r->wall[round] = s.wall;
+        r->cpu[round] = s.cpu;
+        r->ratio[round] = s.wall / base.wall;
+        r->cpu_ratio[round] = s.cpu / base.cpu;
     }
 }
 
-static void print_text(void)
+/* The name of the row above that "..." stands for counts as well. */
+static bool wanted(size_t w)
 {
-    printf("%-38s %-16s %12s %8s %12s %8s\n", "work", "peer", "ns each", "ratio", "its CPU ns", "ratio");
-    for (size_t w = 0; w < nworks; w++) {
-        for (size_t p = 0; p < npeers; p++) {
-            const struct result *r = &results[w][p];
-            uint32_t n = works[w].rounds;
+    size_t head = w;
 
-            if (!r->there)
-                continue;
-            printf("%-38s %-16s %12.1f %8.3f %12.1f %8.3f\n", works[w].name, peers[p].name, median(r->wall, n),
-                   median(r->ratio, n), median(r->cpu, n), median(r->cpu_ratio, n));
-        }
-    }
-    for (size_t p = 1; p < npeers; p++)
-        printf("%-38s %-16s %9lu KiB when idle, %lu KiB after all of this; started in %.1f ms\n", "resident memory",
-               peers[p].name, peers[p].rss, peer_rss(&peers[p]), peers[p].start_ms);
-    printf("\nns each: the mean of a round, median over the rounds; ratio: of the bare peer's in the same round (of "
-           "the lean loop's\n"
-           "for the client library), median over the rounds. All on one core, in turns.\n");
+    while (head > 0 && strncmp(works[head].name, "...", 3) == 0)
+        head--;
+    return !settings.only || strstr(works[w].name, settings.only) || strstr(works[head].name, settings.only);
 }
 
-static void print_json(void)
+/* ---- peers */
+
+static struct peer *add(uint32_t kind, const char *plugin, const char *param, uint32_t offset)
 {
-    const char *comma = "";
+    struct peer *peer = &peers[npeers];
 
-    printf("{\"results\": [");
-    for (size_t w = 0; w < nworks; w++) {
-        for (size_t p = 0; p < npeers; p++) {
-            const struct result *r = &results[w][p];
-            uint32_t n = works[w].rounds;
-
-            if (!r->there)
-                continue;
-            printf("%s\n  {\"work\": \"%s\", \"unit\": \"%s\", \"peer\": \"%s\", \"ns\": %.2f, \"ratio\": %.4f, "
-                   "\"cpu_ns\": %.2f, "
-                   "\"cpu_ratio\": %.4f}",
-                   comma, works[w].name, works[w].unit, peers[p].name, median(r->wall, n), median(r->ratio, n),
-                   median(r->cpu, n), median(r->cpu_ratio, n));
-            comma = ",";
-        }
-    }
-    printf("\n], \"peers\": [");
-    for (size_t p = 1; p < npeers; p++)
-        printf("%s\n  {\"peer\": \"%s\", \"rss_kib\": %lu, \"rss_after_kib\": %lu, \"start_ms\": %.2f}",
-               p > 1 ? "," : "", peers[p].name, peers[p].rss, peer_rss(&peers[p]), peers[p].start_ms);
-    printf("\n]}\n");
+    if (npeers == BENCH_PEERS)
+        bench_die("more than %u peers", BENCH_PEERS);
+    *peer = (struct peer){ .kind = kind, .offset = offset, .core = -1, .program = settings.host, .plugin = plugin,
+                           .param = param };
+    if (kind & (PEER_BARE_APART | PEER_APART))
+        peer->core = settings.apart;
+    npeers++;
+    return peer;
 }
 
-static void pin(int core)
+static void add_bare(uint32_t kind, const char *name)
+{
+    struct peer *peer = add(kind, NULL, NULL, BENCH_REGISTER);
+
+    snprintf(peer->name, sizeof peer->name, "%s", name);
+    peer_start_bare(peer);
+}
+
+static void add_host(uint32_t kind, const char *plugin, const char *param, uint32_t offset)
+{
+    peer_start_host(add(kind, plugin, param, offset));
+}
+
+static void add_spinning(const char *plugin)
+{
+    const char *slash = strrchr(plugin, '/');
+    struct peer *peer = add(PEER_APART, plugin, NULL, EDU_COUNT);
+
+    peer->spin_us = SPIN_US;
+    snprintf(peer->name, sizeof peer->name, "%.20s --spin-us %u", slash ? slash + 1 : plugin, SPIN_US);
+    peer_start_host(peer);
+}
+
+/* The devices of this build. */
+static void start_defaults(void)
+{
+    static char edu[512], script[512], plain[512], testdev[512], memory[512];
+    const char *build = getenv("VFU_BUILDDIR"), *source = getenv("VFU_SRCDIR");
+
+    build = build ? build : ".";
+    snprintf(edu, sizeof edu, "%s/plugins/edu/.libs/edu.so", build);
+    snprintf(script, sizeof script, "%s/examples/edu.lua", source ? source : ".");
+    snprintf(plain, sizeof plain, "%s/bench/.libs/plain.so", build);
+    snprintf(testdev, sizeof testdev, "%s/plugins/testdev/.libs/testdev.so", build);
+    snprintf(memory, sizeof memory, "%s/plugins/memory/.libs/memory.so", build);
+    add_host(PEER_PLAIN, plain, NULL, BENCH_REGISTER);
+    add_host(PEER_EDU, edu, NULL, EDU_COUNT);
+    add_host(PEER_EDU, script, NULL, EDU_COUNT);
+    add_host(PEER_BELLS, testdev, NULL, TESTDEV_K_RW);
+    add_host(PEER_RAM, memory, "size=2M", BENCH_REGISTER);
+    if (settings.apart < 0)
+        return;
+    add_spinning(edu);
+    add_spinning(script);
+}
+
+static void start_peers(char **plugins, int n)
+{
+    add_bare(PEER_BARE, "bare");
+    if (settings.apart >= 0)
+        add_bare(PEER_BARE_APART, "bare, apart");
+    if (n == 0 && !settings.ram)
+        start_defaults();
+    for (int i = 0; i < n; i++) {
+        add_host(PEER_EDU, plugins[i], NULL, EDU_COUNT);
+        if (settings.apart >= 0)
+            add_spinning(plugins[i]);
+    }
+    if (settings.ram)
+        add_host(PEER_RAM, settings.ram, NULL, BENCH_REGISTER);
+}
+
+/* Another core that this process may use. */
+static int other_core(int core)
 {
     cpu_set_t set;
 
-    CPU_ZERO(&set);
-    CPU_SET(core, &set);
-    if (sched_setaffinity(0, sizeof set, &set) < 0)
-        fprintf(stderr, "bench: cannot stay on core %d: the ratios will be worth less\n", core);
+    if (sched_getaffinity(0, sizeof set, &set) < 0)
+        return -1;
+    for (int i = 0; i < CPU_SETSIZE; i++) {
+        if (i != core && CPU_ISSET(i, &set))
+            return i;
+    }
+    return -1;
 }
+
+/* ---- the command line */
 
 static void help(void)
 {
     printf("Usage: bench [OPTION]... [PLUGIN]...\n"
            "Measures vfu-host with each PLUGIN against a bare peer.\n\n"
-           "PLUGIN has edu's registers; without any, edu in C and in Lua of this build.\n"
+           "PLUGIN has edu's registers; without any, the devices of this build are measured.\n"
            "      --host FILE    the program (default: $VFU_HOST, else ./vfu-host)\n"
            "      --ram PLUGIN   a device whose BAR0 is memory of 1 MiB or more; for reads and writes of 1 MiB\n"
            "      --core N       the core (default 0)\n"
+           "      --apart N      the core of servers that have one of their own (default: another one)\n"
            "      --only TEXT    only works whose name contains TEXT\n"
            "      --quick        a tenth of the work\n"
-           "      --json         print JSON\n");
+           "      --json         print JSON\n"
+           "      --markdown     print a table for RESULTS.md\n");
 }
 
-static void start_defaults(const char *host)
+/* -1, or an exit status. */
+static int parse(int argc, char **argv)
 {
-    static char c[512], lua[512];
-    const char *build = getenv("VFU_BUILDDIR"), *source = getenv("VFU_SRCDIR");
+    static const struct option options[] = {
+        { "host", required_argument, NULL, 'h' },  { "ram", required_argument, NULL, 'r' },
+        { "core", required_argument, NULL, 'c' },  { "apart", required_argument, NULL, 'a' },
+        { "only", required_argument, NULL, 'o' },  { "quick", no_argument, NULL, 'q' },
+        { "json", no_argument, NULL, 'j' },        { "markdown", no_argument, NULL, 'm' },
+        { "help", no_argument, NULL, 'H' },        { NULL, 0, NULL, 0 },
+    };
+    int option;
 
-    snprintf(c, sizeof c, "%s/plugins/edu/.libs/edu.so", build ? build : ".");
-    snprintf(lua, sizeof lua, "%s/examples/edu.lua", source ? source : ".");
-    peer_start_host(&peers[npeers++], host, c);
-    peer_start_host(&peers[npeers++], host, lua);
+    if (getenv("VFU_HOST"))
+        settings.host = getenv("VFU_HOST");
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (option) {
+        case 'h': settings.host = optarg; break;
+        case 'r': settings.ram = optarg; break;
+        case 'c': settings.core = atoi(optarg); break;
+        case 'a': settings.apart = atoi(optarg); break;
+        case 'o': settings.only = optarg; break;
+        case 'q': settings.quick = true; break;
+        case 'j': settings.json = true; break;
+        case 'm': settings.markdown = true; break;
+        default: help(); return option == 'H' ? 0 : 2;
+        }
+    }
+    return -1;
 }
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "host", required_argument, NULL, 'h' }, { "ram", required_argument, NULL, 'r' },
-        { "core", required_argument, NULL, 'c' }, { "only", required_argument, NULL, 'o' },
-        { "quick", no_argument, NULL, 'q' },      { "json", no_argument, NULL, 'j' },
-        { "help", no_argument, NULL, '?' },       { NULL, 0, NULL, 0 },
-    };
-    const char *host = getenv("VFU_HOST") ? getenv("VFU_HOST") : "./vfu-host", *ram = NULL, *only = NULL;
-    bool quick = false, json = false;
-    int option, core = 0;
+    struct report report = { .peers = peers, .results = results, .argc = argc, .argv = argv };
+    int status = parse(argc, argv);
 
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (option) {
-        case 'h':
-            host = optarg;
-            break;
-        case 'r':
-            ram = optarg;
-            break;
-        case 'c':
-            core = atoi(optarg);
-            break;
-        case 'o':
-            only = optarg;
-            break;
-        case 'q':
-            quick = true;
-            break;
-        case 'j':
-            json = true;
-            break;
-        default:
-            help();
-            return optopt ? 2 : 0;
-        }
-    }
-    pin(core);
-    peer_start_bare(&peers[npeers++]);
-    if (optind == argc && !ram)
-        start_defaults(host);
-    for (; optind < argc && npeers < PEERS - 1; optind++)
-        peer_start_host(&peers[npeers++], host, argv[optind]);
-    if (ram) {
-        peer_start_host(&peers[npeers], host, ram);
-        peers[npeers++].ram = true;
-    }
+    if (status >= 0)
+        return status;
+    if (settings.apart < 0)
+        settings.apart = other_core(settings.core);
+    peer_pin(settings.core);
+    start_peers(argv + optind, argc - optind);
     for (size_t w = 0; w < nworks; w++) {
-        if (!only || strstr(works[w].name, only) || (works[w].client && w && strstr(works[w - 1].name, only)))
-            run_work(w, quick);
+        for (uint32_t round = 0; round < works[w].rounds && wanted(w); round++)
+            run_round(w, round, settings.quick ? works[w].quick : works[w].full);
     }
-    if (json)
-        print_json();
+    report.npeers = npeers;
+    report.quick = settings.quick;
+    if (settings.json)
+        report_json(&report);
+    else if (settings.markdown)
+        report_markdown(&report);
     else
-        print_text();
+        report_text(&report);
     for (size_t p = 0; p < npeers; p++)
         peer_stop(&peers[p]);
     return 0;

@@ -1,26 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * work - what is measured: lean loops over a socket, the same for the bare peer and for hosts. The register is COUNT
- * of the edu device (0x90), which has no hook. See bench.h.
+ * work - the list of what is measured, and bytes to a peer and back. See bench.h. The peer of a loop is a socket: the
+ * loops do not know whether a host is behind it.
  */
 #define _GNU_SOURCE
 #include "bench/bench.h"
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#define REGISTER 0x90
-#define BATCH 64u
-#define MULTI 200u
-#define MIB 1048576u
-#define DMA_BASE 0x100000000u
+uint8_t work_buffer[2 * BENCH_MIB];
 
-static uint8_t buffer[2 * MIB];
-
-static void work_send(const struct peer *peer, const void *bytes, size_t size, int fd)
+void work_send(const struct peer *peer, const void *bytes, size_t size, int fd)
 {
     union {
         struct cmsghdr align;
@@ -52,236 +44,108 @@ static void work_send(const struct peer *peer, const void *bytes, size_t size, i
     }
 }
 
-static void work_check(const struct peer *peer)
+static void check_reply(const struct peer *peer)
 {
     struct vfu_msg_header header;
 
-    memcpy(&header, buffer, sizeof header);
+    memcpy(&header, work_buffer, sizeof header);
     if (header.flags != VFU_MSG_REPLY)
         bench_die("%s refuses command %u: %s", peer->name, header.command, strerror((int)header.error));
 }
 
-/* Receives exactly `size` bytes of replies. The first of them is looked at as soon as it is there: an error reply is
- * shorter than what is waited for. */
-static void work_receive(const struct peer *peer, size_t size)
+/* What is judged is judged as soon as a header is there: an error reply is shorter than what is waited for. */
+static void receive(const struct peer *peer, size_t size, bool replies)
 {
     size_t have = 0;
 
     while (have < size) {
-        struct iovec iov = { buffer + have, size - have };
+        struct iovec iov = { work_buffer + have, size - have };
         struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
         ssize_t n = recvmsg(peer->fd, &msg, 0);
 
         if (n <= 0)
             bench_die("%s does not answer: %s", peer->name, n ? strerror(errno) : "the connection is closed");
-        if (have < sizeof(struct vfu_msg_header) && have + (size_t)n >= sizeof(struct vfu_msg_header))
-            work_check(peer);
+        if (replies && have < sizeof(struct vfu_msg_header) && have + (size_t)n >= sizeof(struct vfu_msg_header))
+            check_reply(peer);
         have += (size_t)n;
     }
 }
 
-struct access_message {
-    struct vfu_msg_header header;
-    struct vfu_msg_region_access access;
-    uint32_t value;
-} __attribute__((packed));
-
-static struct access_message work_read_message(uint16_t id)
+void work_receive(const struct peer *peer, size_t size)
 {
-    return (struct access_message){ { id, VFU_CMD_REGION_READ, 32, 0, 0 }, { REGISTER, 0, 4 }, 0 };
+    receive(peer, size, true);
 }
 
-static void work_read(struct peer *peer, uint64_t n)
+void work_receive_any(const struct peer *peer, size_t size)
 {
-    struct access_message read = work_read_message(1);
-
-    while (n--) {
-        work_send(peer, &read, 32, -1);
-        work_receive(peer, 36);
-    }
+    receive(peer, size, false);
 }
 
-static void work_client_read(struct peer *peer, uint64_t n)
+struct access_message work_read_message(const struct peer *peer, uint16_t id)
 {
-    uint64_t value;
-
-    while (n--) {
-        if (vfuc_get(peer->client, 0, REGISTER, 4, &value) < 0)
-            bench_die("%s: %s", peer->name, vfuc_error(peer->client));
-    }
+    return (struct access_message){ { id, VFU_CMD_REGION_READ, 32, 0, 0 }, { peer->offset, 0, 4 }, 0 };
 }
 
-static void work_pipelined(struct peer *peer, uint64_t n)
+void work_settle(const struct peer *peer)
 {
-    uint8_t batch[BATCH * 32];
+    struct access_message read = work_read_message(peer, 1);
 
-    for (uint16_t i = 0; i < BATCH; i++) {
-        struct access_message read = work_read_message(i);
-
-        memcpy(batch + i * 32, &read, 32);
-    }
-    for (; n >= BATCH; n -= BATCH) {
-        work_send(peer, batch, sizeof batch, -1);
-        work_receive(peer, BATCH * 36);
-    }
-}
-
-static void work_posted(struct peer *peer, uint64_t n)
-{
-    struct access_message batch[BATCH], read = work_read_message(1);
-
-    for (uint16_t i = 0; i < BATCH; i++)
-        batch[i] =
-            (struct access_message){ { i, VFU_CMD_REGION_WRITE, 36, VFU_MSG_NO_REPLY, 0 }, { REGISTER, 0, 4 }, i };
-    for (; n >= BATCH; n -= BATCH)
-        work_send(peer, batch, sizeof batch, -1);
     work_send(peer, &read, 32, -1);
     work_receive(peer, 36);
 }
 
-struct multi_message {
-    struct vfu_msg_header header;
-    struct vfu_msg_write_multi multi;
-    struct vfu_msg_write_one writes[MULTI];
-};
-
-static void work_multi(struct peer *peer, uint64_t n, bool posted)
-{
-    struct access_message read = work_read_message(1);
-    struct multi_message m = { { 2, VFU_CMD_REGION_WRITE_MULTI, sizeof m, posted ? VFU_MSG_NO_REPLY : 0, 0 },
-                               { MULTI },
-                               { { 0 } } };
-
-    for (uint8_t i = 0; i < MULTI; i++)
-        m.writes[i] = (struct vfu_msg_write_one){ REGISTER, 0, 4, { i } };
-    for (; n >= MULTI; n -= MULTI) {
-        work_send(peer, &m, sizeof m, -1);
-        if (!posted)
-            work_receive(peer, 24);
-    }
-    if (posted) {
-        work_send(peer, &read, 32, -1);
-        work_receive(peer, 36);
-    }
-}
-
-static void work_multi_posted(struct peer *peer, uint64_t n)
-{
-    work_multi(peer, n, true);
-}
-
-static void work_multi_replied(struct peer *peer, uint64_t n)
-{
-    work_multi(peer, n, false);
-}
-
-static void work_big_read(struct peer *peer, uint64_t n)
-{
-    struct access_message read = work_read_message(1);
-
-    read.access = (struct vfu_msg_region_access){ 0, 0, MIB };
-    while (n--) {
-        work_send(peer, &read, 32, -1);
-        work_receive(peer, 32 + MIB);
-    }
-}
-
-static void work_big_write(struct peer *peer, uint64_t n)
-{
-    static struct {
-        struct access_message head;
-        uint8_t data[MIB - 4];
-    } write;
-
-    write.head = (struct access_message){ { 1, VFU_CMD_REGION_WRITE, 32 + MIB, 0, 0 }, { 0, 0, MIB }, 0 };
-    while (n--) {
-        work_send(peer, &write, 32 + MIB, -1);
-        work_receive(peer, 32);
-    }
-}
-
-struct map_message {
-    struct vfu_msg_header header;
-    struct vfu_msg_dma_map map;
-};
-
-struct unmap_message {
-    struct vfu_msg_header header;
-    struct vfu_msg_dma_unmap unmap;
-};
-
-/* Maps and unmaps n pages. `batch` requests go in one send where no descriptor rides on them. */
-static void work_maps(struct peer *peer, uint64_t n, int fd, uint64_t batch)
-{
-    struct map_message maps[BATCH];
-    struct unmap_message unmaps[BATCH];
-
-    for (uint64_t i = 0; i < n;) {
-        uint64_t k;
-
-        for (k = 0; k < batch && i < n; k++, i++) {
-            maps[k] = (struct map_message){ { (uint16_t)i, VFU_CMD_DMA_MAP, sizeof maps[k], 0, 0 },
-                                            { 32, 3, fd >= 0 ? i * 4096 : 0, DMA_BASE + i * 4096, 4096 } };
-            if (fd >= 0)
-                work_send(peer, &maps[k], sizeof maps[k], fd);
-        }
-        if (fd < 0)
-            work_send(peer, maps, k * sizeof maps[0], -1);
-        work_receive(peer, k * 16);
-    }
-    for (uint64_t i = 0; i < n;) {
-        uint64_t k;
-
-        for (k = 0; k < BATCH && i < n; k++, i++)
-            unmaps[k] = (struct unmap_message){ { (uint16_t)i, VFU_CMD_DMA_UNMAP, sizeof unmaps[k], 0, 0 },
-                                                { 24, 0, DMA_BASE + i * 4096, 4096 } };
-        work_send(peer, unmaps, k * sizeof unmaps[0], -1);
-        work_receive(peer, k * 40);
-    }
-}
-
-static void work_maps_no_fd(struct peer *peer, uint64_t n)
-{
-    work_maps(peer, n, -1, 1);
-}
-
-static void work_maps_no_fd_batch(struct peer *peer, uint64_t n)
-{
-    work_maps(peer, n, -1, BATCH);
-}
-
-static void work_maps_file(struct peer *peer, uint64_t n, uint64_t batch)
-{
-    int fd = memfd_create("bench", MFD_CLOEXEC);
-
-    if (fd < 0 || ftruncate(fd, (off_t)n * 4096) < 0)
-        bench_die("no memory file: %s", strerror(errno));
-    work_maps(peer, n, fd, batch);
-    close(fd);
-}
-
-static void work_maps_memfd(struct peer *peer, uint64_t n)
-{
-    work_maps_file(peer, n, 1);
-}
-
-static void work_maps_memfd_batch(struct peer *peer, uint64_t n)
-{
-    work_maps_file(peer, n, BATCH);
-}
+#define REGISTERS (PEER_BARE | PEER_EDU | PEER_PLAIN | PEER_BELLS)
+#define WRITES (REGISTERS | PEER_RAM)
+#define MAPS (PEER_BARE | PEER_EDU)
+#define PAGES .full = 65535, .quick = 4096
 
 const struct work works[] = {
-    { "read of 4 bytes, one in flight", "read", 20000, 2000, 15, false, false, work_read },
-    { "... through the client library", "read", 20000, 2000, 15, false, true, work_client_read },
-    { "read of 4 bytes, 64 in flight", "read", 64 * 1000, 64 * 100, 15, false, false, work_pipelined },
-    { "posted writes, 64 a send", "write", 64 * 4000, 64 * 400, 15, false, false, work_posted },
-    { "REGION_WRITE_MULTI of 200, posted", "write", 200 * 2000, 200 * 200, 15, false, false, work_multi_posted },
-    { "REGION_WRITE_MULTI of 200, replied", "write", 200 * 1000, 200 * 100, 15, false, false, work_multi_replied },
-    { "read of 1 MiB", "read", 100, 10, 9, true, false, work_big_read },
-    { "write of 1 MiB", "write", 100, 10, 9, true, false, work_big_write },
-    { "DMA map and unmap, no fd", "page", 65535, 4096, 3, false, false, work_maps_no_fd },
-    { "... 64 in flight", "page", 65535, 4096, 3, false, false, work_maps_no_fd_batch },
-    { "DMA map and unmap, one memfd", "page", 65535, 4096, 3, false, false, work_maps_memfd },
-    { "... 64 in flight, one fd each", "page", 65535, 4096, 3, false, false, work_maps_memfd_batch },
+    { .name = "read of 4 bytes, one in flight", .asked = "1.00; CPU 1.00", .full = 20000, .quick = 2000, .rounds = 15,
+      .who = REGISTERS, .run = access_read },
+    { .name = "... through the client library", .full = 20000, .quick = 2000, .rounds = 15, .who = REGISTERS & ~PEER_BARE,
+      .twin = 1, .twin_name = "lean loop", .run = access_client_read },
+    { .name = "... server on a core of its own", .asked = "0.50", .full = 20000, .quick = 2000, .rounds = 15,
+      .who = PEER_BARE_APART | PEER_APART, .run = access_read },
+    { .name = "... that against all on one core", .full = 20000, .quick = 2000, .rounds = 15,
+      .who = PEER_BARE | PEER_BARE_APART | PEER_APART, .run = access_read },
+    { .name = "read of 4 bytes, 64 in flight", .asked = "1.20", .full = 64 * 1000, .quick = 64 * 100, .rounds = 15,
+      .who = REGISTERS, .run = access_pipelined },
+    { .name = "posted writes, 64 a send", .asked = "62.5 ns or 1.25", .full = 64 * 4000, .quick = 64 * 400, .rounds = 15,
+      .who = WRITES, .run = access_posted },
+    { .name = "REGION_WRITE_MULTI of 200, posted", .asked = "33.3 ns", .full = 200 * 2000, .quick = 200 * 200,
+      .rounds = 15, .who = WRITES, .run = access_multi_posted },
+    { .name = "REGION_WRITE_MULTI of 200, replied", .asked = "1.20", .full = 200 * 1000, .quick = 200 * 100, .rounds = 15,
+      .who = WRITES, .run = access_multi_replied },
+    { .name = "read of 1 MiB", .asked = "1.10", .full = 200, .quick = 20, .rounds = 15, .who = PEER_BARE | PEER_RAM,
+      .run = access_big_read },
+    { .name = "write of 1 MiB", .asked = "1.10", .full = 200, .quick = 20, .rounds = 15, .who = PEER_BARE | PEER_RAM,
+      .run = access_big_write },
+    { .name = "DMA map, no fd", .asked = "1.05", PAGES, .rounds = 5, .who = MAPS, .run = maps_no_fd,
+      .finish = maps_unmap_all },
+    { .name = "... in random order", .asked = "1.60", PAGES, .rounds = 5, .who = MAPS & ~PEER_BARE, .twin = 1,
+      .twin_name = "ascending", .run = maps_random, .finish = maps_unmap_all },
+    { .name = "... 64 in flight", .asked = "0.4 s", PAGES, .rounds = 5, .who = MAPS, .run = maps_no_fd_batch,
+      .finish = maps_unmap_all },
+    { .name = "... 64 in flight in random order", .asked = "1.60", PAGES, .rounds = 5, .who = MAPS & ~PEER_BARE,
+      .twin = 1, .twin_name = "ascending", .run = maps_random_batch, .finish = maps_unmap_all },
+    { .name = "DMA unmap, 64 in flight", PAGES, .rounds = 5, .who = MAPS, .prepare = maps_no_fd_batch,
+      .run = maps_unmap },
+    { .name = "DMA unmap of all by one message", .asked = "5 ms", PAGES, .rounds = 5, .who = MAPS,
+      .prepare = maps_no_fd_batch, .run = maps_unmap_all },
+    { .name = "DMA map, one memfd", .asked = "1.15", PAGES, .rounds = 5, .who = MAPS, .prepare = maps_make_file,
+      .run = maps_memfd, .finish = maps_unmap_all },
+    { .name = "... 64 in flight, its fd with each", .asked = "0.4 s", PAGES, .rounds = 5, .who = MAPS,
+      .prepare = maps_make_file, .run = maps_memfd_batch, .finish = maps_unmap_all },
+    { .name = "DMA map, an fd each, all of one file", .asked = "flat", .full = 1024, .quick = 64, .rounds = 5,
+      .who = MAPS, .prepare = maps_make_file, .run = maps_many_fds, .finish = maps_unmap_all },
+    { .name = "... 8 times as many", .asked = "flat", .full = 8192, .quick = 512, .rounds = 5, .who = MAPS,
+      .prepare = maps_make_file, .run = maps_many_fds, .finish = maps_unmap_all },
+    { .name = "... 64 times as many", .asked = "flat", PAGES, .rounds = 3, .who = MAPS, .prepare = maps_make_file,
+      .run = maps_many_fds, .finish = maps_unmap_all },
+    { .name = "message DMA, the device reads 4 KiB", .asked = "1.10", .full = 10000, .quick = 1000, .rounds = 15,
+      .who = PEER_BARE | PEER_PLAIN, .prepare = messages_prepare, .run = messages_read, .finish = maps_unmap_all },
+    { .name = "message DMA, the device writes 4 KiB", .asked = "1.10", .full = 10000, .quick = 1000, .rounds = 15,
+      .who = PEER_BARE | PEER_PLAIN, .prepare = messages_prepare, .run = messages_write, .finish = maps_unmap_all },
 };
 const size_t nworks = sizeof works / sizeof works[0];
+_Static_assert(sizeof works / sizeof works[0] <= BENCH_WORKS, "more works than there is room for results");

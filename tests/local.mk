@@ -22,13 +22,14 @@ NOT_UNDER_TSAN = tests/unit/test_dma tests/unit/test_fault
 
 LDADD = core/libcore.la $(CMOCKA_LIBS)
 
-SCRIPT_TESTS = tests/protocol/vfu-client.test tests/manual.test tests/readme.test
+SCRIPT_TESTS = tests/protocol/vfu-client.test tests/manual.test tests/readme.test tests/testdev.test
 
 UNIT_TESTS = \
 	tests/unit/test_client \
 	tests/unit/test_dirty \
 	tests/unit/test_dma \
 	tests/unit/test_fault \
+	tests/unit/test_host \
 	tests/unit/test_ioevent \
 	tests/unit/test_irq \
 	tests/unit/test_migration \
@@ -52,6 +53,7 @@ tests_unit_no_plugin_la_LDFLAGS = $(VFU_LDFLAGS) -module -avoid-version -shared 
 tests_unit_odd_plugin_la_SOURCES = tests/unit/odd_plugin.c
 tests_unit_odd_plugin_la_LDFLAGS = $(MODULE_LDFLAGS) -rpath /nowhere
 EXTRA_tests_unit_test_plugin_DEPENDENCIES = $(TEST_MODULES)
+EXTRA_tests_unit_test_host_DEPENDENCIES = $(TEST_MODULES)
 
 # Against a host that the test starts. A new table is a file here and a line in cases.c.
 PROTOCOL_TESTS = tests/protocol/test_protocol tests/protocol/test_migrate tests/protocol/test_testdev

@@ -31,8 +31,15 @@ static void attach(uint32_t max_msg_fds)
 {
     struct vfuc_options options = { .struct_size = sizeof options, .max_msg_fds = max_msg_fds };
 
+    int error = -EBUSY;
+
     c = vfuc_new(&options);
-    assert_int_equal(vfuc_connect(c, host.socket), 0);
+    for (int i = 0; i < 1000 && error == -EBUSY; i++) { /* the last client may just be going */
+        error = vfuc_connect(c, host.socket);
+        if (error == -EBUSY)
+            nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+    }
+    assert_int_equal(error, 0);
 }
 
 static void detach(void)
@@ -356,7 +363,8 @@ static void the_client_maps_parts(void **state)
 
 static void memory_maps_whole(void **state)
 {
-    static char *const params[] = { (char *)"size=1M", NULL }, *const off[] = { (char *)"size=1M", (char *)"mmap=off", NULL };
+    static char *const params[] = { (char *)"size=1M", NULL };
+    static char *const off[] = { (char *)"size=1M", (char *)"mmap=off", NULL };
     struct vfuc_region region;
     uint8_t *map, *out = malloc(MIB);
 
@@ -722,7 +730,8 @@ static void dma_by_messages(void **state)
     assert_int_equal(vfuc_flush(c), 0);
     detach(); /* without having answered */
     attach(0);
-    assert_int_equal(get(0x324), ECANCELED);
+    command = get(0x324);
+    assert_true(command == ECANCELED || (script && command == EFAULT)); /* its event may run when the next is there */
     put_in(0, 0x308, 8, 65);
     assert_int_equal(get_in(0, 0x308, 8), 65);
     free(want);
@@ -814,8 +823,8 @@ static void resets_and_power(void **state)
 
 static void parameters(void **state)
 {
-    static char *const params[] = { (char *)"scratch=0x55", (char *)"mmap=off", (char *)"pattern=ones", (char *)"label=mine",
-                                    (char *)"slow=0.5", NULL };
+    static char *const params[] = { (char *)"scratch=0x55", (char *)"mmap=off", (char *)"pattern=ones",
+                                    (char *)"label=mine", (char *)"slow=0.5", NULL };
     struct vfuc_region region;
     uint8_t *mem;
 
@@ -829,6 +838,112 @@ static void parameters(void **state)
     assert_int_equal(mem[15], 0xff);
 }
 
+/* ---- migration */
+
+enum { STOP = 1, RUNNING, STOP_COPY, RESUMING };
+
+static void enter(uint32_t next)
+{
+    struct {
+        struct vfu_msg_device_feature head;
+        struct vfu_msg_mig_state state;
+    } set = { { sizeof set, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE }, { next, UINT32_MAX } }, reply;
+    struct vfuc_request r = { .command = VFU_CMD_DEVICE_FEATURE, .body = &set, .size = sizeof set, .reply = &reply,
+                              .reply_max = sizeof reply };
+
+    assert_int_equal(vfuc_request(c, &r), 0);
+}
+
+#define PIECE 65536u
+#define IMAGE_MAX (8 * MIB)
+
+static uint32_t save(uint8_t *image)
+{
+    struct vfu_msg_mig_data ask = { sizeof ask + PIECE, PIECE };
+    static struct {
+        struct vfu_msg_mig_data head;
+        uint8_t data[PIECE];
+    } reply;
+    uint32_t n = 0;
+
+    do {
+        struct vfuc_request r = { .command = VFU_CMD_MIG_DATA_READ, .body = &ask, .size = sizeof ask, .reply = &reply,
+                                  .reply_max = sizeof reply };
+
+        assert_int_equal(vfuc_request(c, &r), 0);
+        if (reply.head.size > PIECE || reply.head.size > IMAGE_MAX - n)
+            fail_msg("an image of over %u bytes, or a piece of over %u", IMAGE_MAX, PIECE);
+        memcpy(image + n, reply.data, reply.head.size);
+        n += reply.head.size;
+    } while (reply.head.size);
+    return n;
+}
+
+static void load(const uint8_t *image, uint32_t n)
+{
+    static uint8_t request[sizeof(struct vfu_msg_mig_data) + PIECE];
+    struct vfu_msg_mig_data *head = (void *)request;
+
+    for (uint32_t done = 0; done < n; done += head->size) {
+        struct vfuc_request r = { .command = VFU_CMD_MIG_DATA_WRITE, .body = request, .reply = &(uint8_t[64]){ 0 },
+                                  .reply_max = 64 };
+
+        head->size = n - done < PIECE ? n - done : PIECE;
+        head->argsz = (uint32_t)sizeof *head + head->size;
+        memcpy(request + sizeof *head, image + done, head->size);
+        r.size = head->argsz;
+        assert_int_equal(vfuc_request(c, &r), 0);
+    }
+}
+
+/* Registers, FIFO, raw bytes, memory, a timer and a copy that is under way go to another host; the copy, whose source
+ * was answered by nobody there, is done here. */
+static void state_moves(void **state)
+{
+    uint8_t *image = malloc(IMAGE_MAX), *mem;
+    struct proto_host source;
+    uint32_t command = COPY, n;
+
+    (void)state;
+    put(4, 0x1234);
+    put_in(1, 8, 1, 0x11);
+    put_in(1, 8, 1, 0x22);
+    put_in(5, 0x100, 8, UINT64_C(0x1122334455667788));
+    put_in(2, 0x3ffff0, 8, UINT64_C(0x99));
+    put_in(4, 0x5000, 4, 0x77);
+    put_in(0, 0x400, 8, 50 * MS);
+    put(0x410, 3);
+    assert_int_equal(vfuc_dma_map(c, MEM, MIB, VFUC_DMA_RW, -1, 0, NULL), 0); /* by message, and nobody answers */
+    put_in(0, 0x300, 8, MEM);
+    put_in(0, 0x308, 8, 1000);
+    put_in(0, 0x310, 8, MEM + 4096);
+    assert_int_equal(vfuc_post(c, 0, 0x320, &command, 4), 0);
+    enter(STOP_COPY);
+    n = save(image);
+    detach();
+    source = host;
+    assert_int_equal(bring_up(testdev, NULL), 0);
+    assert_int_equal(vfuc_memory_new(c, MEM, MIB, VFUC_DMA_RW | VFUC_DMA_MESSAGES, (void **)&mem), 0);
+    fill(mem, 1000, 5);
+    enter(RESUMING);
+    load(image, n);
+    enter(RUNNING);
+    assert_int_equal(get(4), 0x1234);
+    assert_int_equal(get_in(1, 9, 1), 2);
+    assert_int_equal(get_in(1, 8, 1), 0x11);
+    assert_int_equal(get_in(1, 8, 1), 0x22);
+    assert_int_equal(get_in(5, 0x100, 8), UINT64_C(0x1122334455667788));
+    assert_int_equal(get_in(2, 0x3ffff0, 8), UINT64_C(0x99));
+    assert_int_equal(get_in(4, 0x5000, 4), 0x77);
+    assert_true(becomes(0x328, 1));
+    assert_int_equal(get(0x324), 0);
+    assert_memory_equal(mem + 4096, mem, 1000);
+    assert_true(becomes(0x414, 1));
+    put(0x20c, 0x200);
+    free(image);
+    assert_true(proto_host_stop(&source));
+}
+
 #define CASE(which, test) { which ": " #test, test, setup, teardown, (void *)(uintptr_t)which }
 #define OWN_CASE(which, test) { which ": " #test, test, choose, teardown, (void *)(uintptr_t)which }
 #define CASES(which)                                                                                                   \
@@ -838,7 +953,7 @@ static void parameters(void **state)
     CASE(which, doorbells_asked_for_badly), CASE(which, a_bell_does_not_drown_the_socket),                             \
     OWN_CASE(which, denied_doorbells_ring_by_message), CASE(which, interrupts), CASE(which, dma_modes),                \
     CASE(which, dma_by_messages), CASE(which, a_window_ends_with_its_memory), CASE(which, timers_and_deferred_work),   \
-    CASE(which, resets_and_power), OWN_CASE(which, parameters)
+    CASE(which, resets_and_power), CASE(which, state_moves), OWN_CASE(which, parameters)
 
 int main(void)
 {
