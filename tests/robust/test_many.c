@@ -209,7 +209,7 @@ static void stands_back(void)
     rig_alive(victim);
     assert_true(vfuc_put(c, VFUC_BAR(0), 8, 4, 0x12345678) >= 0);
     assert_int_equal(niceness("bad"), normal);
-    for (int i = 0; i < 40 && niceness("bad") != 19; i++)
+    for (int i = 0; i < 400 && niceness("bad") != 19; i++)
         (void)vfuc_get(c, VFUC_BAR(0), 0, 4, &value);
     assert_int_equal(niceness("bad"), 19);
     assert_int_equal(niceness("edu"), normal);

@@ -1047,7 +1047,7 @@ static void test_raw(void **state)
     uint8_t bytes[100] = { 0 };
     uint64_t value;
     pthread_t thread;
-    size_t *sizes;
+    size_t *sizes, got = 0;
     struct server s;
 
     (void)state;
@@ -1061,15 +1061,16 @@ static void test_raw(void **state)
     assert_int_equal(vfuc_raw_recv(s.c, bytes, sizeof bytes, NULL, NULL, MS), -ETIMEDOUT);
     put(&s, 7, 1234, 99, 5, bytes, 90);
     assert_int_equal(vfuc_raw_recv(s.c, bytes, sizeof bytes, NULL, NULL, MS), -EMSGSIZE);
-    /* Each piece arrives on its own. */
+    /* Pieces arrive on their own, or several at once where the reader is late; never a part of one. */
     assert_int_equal(pthread_create(&thread, NULL, reader, &s.fd), 0);
     assert_int_equal(vfuc_raw_send(s.c, bytes, 100, 7, NULL, 0), 0);
     shutdown(vfuc_fd(s.c), SHUT_WR);
     pthread_join(thread, (void **)&sizes);
-    for (int i = 0; i < 14; i++)
-        assert_int_equal(sizes[i], 7);
-    assert_int_equal(sizes[14], 2);
-    assert_int_equal(sizes[15], 0);
+    for (int i = 0; sizes[i]; i++) {
+        got += sizes[i];
+        assert_true(got % 7 == 0 || got == 100);
+    }
+    assert_int_equal(got, 100);
     close(s.fd);
     s.fd = -1;
     vfuc_close(s.c);
