@@ -197,12 +197,15 @@ static bool read_once(struct client *c, struct client_stream *stream, size_t lim
     return (size_t)n < limit;
 }
 
-void client_read(struct client *c, size_t limit)
+bool client_read(struct client *c, size_t limit)
 {
+    bool any = false;
+
     while (read_once(c, &c->main, limit))
-        ;
+        any = true;
     while (read_once(c, &c->twin, limit))
-        ;
+        any = true;
+    return any;
 }
 
 void client_check_all(const struct client *c)

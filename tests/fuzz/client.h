@@ -69,8 +69,8 @@ void client_disconnect(struct client *c);
 /* Sends what the socket takes, with descriptors of a kind. How many bytes that was. */
 size_t client_send(struct client *c, const void *bytes, size_t size, uint8_t kind, uint32_t nfds);
 void client_send_twin(struct client *c, const void *bytes, size_t size);
-/* Reads what is there, at most `limit` bytes. */
-void client_read(struct client *c, size_t limit);
+/* Reads what is there, at most `limit` bytes. True if there was any. */
+bool client_read(struct client *c, size_t limit);
 void client_answer(struct client *c, const struct script_answer *how);
 void client_resize(struct client *c, const struct script_file *file);
 void client_poke(struct client *c, const struct script_poke *poke, const uint8_t *data, size_t size);
