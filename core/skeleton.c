@@ -55,7 +55,8 @@ static int check_name(const char *name)
 
     if (n > 0 && n <= NAME_MAX_CHARS && strspn(name, letters) > 0 && strspn(name, others) == n)
         return 0;
-    log_error(NULL, "--new %s: a name is a letter, then letters, digits, '-' and '_', %u at most", name, NAME_MAX_CHARS);
+    log_error(NULL, "--new %s: a name is a letter, then letters, digits, '-' and '_', %u at most", name,
+              NAME_MAX_CHARS);
     return -EINVAL;
 }
 
@@ -153,8 +154,10 @@ static int make_folder(struct skeleton *s)
 
     if (mkdir(s->name, 0777) < 0) {
         error = errno;
-        log_error(NULL, error == EEXIST ? "--new %s: it exists; nothing is overwritten" : "--new: cannot make the folder %s: %s",
-                  s->name, strerror(error));
+        if (error == EEXIST)
+            log_error(NULL, "--new %s: it exists; nothing is overwritten", s->name);
+        else
+            log_error(NULL, "--new: cannot make the folder %s: %s", s->name, strerror(error));
         return -error;
     }
     s->folder = open(s->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

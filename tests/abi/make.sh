@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # make.sh - what update.sh writes and header.test compares, from the records of header.awk in FOLDER/records.
-# To be sourced, in the top folder of the source, with CC set.
+# To be sourced, in the top folder of the source, with CC set; CC may be two words.
 
 make_layout() # FOLDER
 {
     awk -f tests/abi/layout.awk "$1/records" >"$1/layout.c"
-    "$CC" -std=c11 -Isdk/include -o "$1/layout" "$1/layout.c" || return 1
+    $CC -std=c11 -Isdk/include -o "$1/layout" "$1/layout.c" || return 1
     echo '/* SPDX-License-Identifier: BSD-3-Clause */'
     echo '/* layout.h - made by update.sh from vfu/plugin.h: see layout.c. */'
     "$1/layout"
@@ -26,5 +26,5 @@ make_anchors() # FOLDER
     } >"$1/anchors.c"
     headers=$PWD/sdk/include
     # from inside, so that the dump names no folder of this machine
-    (cd "$1" && "$CC" -std=c11 -g -O0 -fPIC -shared -I"$headers" -o anchors.so anchors.c)
+    (cd "$1" && $CC -std=c11 -g -O0 -fPIC -shared -I"$headers" -o anchors.so anchors.c)
 }

@@ -139,7 +139,9 @@ const void *extension(const char *id)
     static const vfu_migration_ops migration = [] {
         vfu_migration_ops ops = {};
         ops.struct_size = sizeof ops;
-        ops.save = [](void *self, vfu_sink *sink) { return sink->write(sink, &device(self).timer, sizeof(Device::timer)); };
+        ops.save = [](void *self, vfu_sink *sink) {
+            return sink->write(sink, &device(self).timer, sizeof(Device::timer));
+        };
         ops.load = [](void *self, vfu_source *source) {
             return source->read(source, &device(self).timer, sizeof(Device::timer));
         };

@@ -25,8 +25,8 @@ static const struct vfu_field status_fields[] = {
 };
 
 static const struct vfu_reg registers[] = {
-    [DELAY] = { .name = "DELAY", .offset = 0x00, .size = 4, .group = VFU_NONE, .flags = VFU_REG_HOOK_WRITE, .hook = DELAY,
-                .doc = "microseconds until the alarm goes off; 0 stops it" },
+    [DELAY] = { .name = "DELAY", .offset = 0x00, .size = 4, .group = VFU_NONE, .flags = VFU_REG_HOOK_WRITE,
+                .hook = DELAY, .doc = "microseconds until the alarm goes off; 0 stops it" },
     [STATUS] = { .name = "STATUS", .offset = 0x04, .size = 4, .group = VFU_NONE, .fields = status_fields, .nfields = 1,
                  .field_size = sizeof status_fields[0] },
     [COUNT] = { .name = "COUNT", .offset = 0x08, .size = 4, .group = VFU_NONE, .access = VFU_ACCESS_RO,
@@ -128,7 +128,9 @@ static void destroy(void *self)
 static const void *extension(const char *id)
 {
     static const struct vfu_regmap_ops hooks = { .struct_size = sizeof hooks, .write = on_write };
-    static const struct vfu_migration_ops migration = { .struct_size = sizeof migration, .save = on_save, .load = on_load };
+    static const struct vfu_migration_ops migration = {
+        .struct_size = sizeof migration, .save = on_save, .load = on_load,
+    };
 
     if (strcmp(id, VFU_EXT_MIGRATION) == 0)
         return &migration;
