@@ -362,7 +362,7 @@ static int handle_region_write(struct session *s, struct message *m)
 static int handle_write_multi(struct session *s, struct message *m)
 {
     struct vfu_msg_write_multi multi;
-    const uint8_t *at = m->body + sizeof multi;
+    const uint8_t *at = m->body + sizeof multi, *end = m->body + m->size;
     struct vfu_msg_write_one one;
     int result = 0;
 
@@ -370,19 +370,21 @@ static int handle_write_multi(struct session *s, struct message *m)
     if (multi.wr_cnt != (m->size - sizeof multi) / sizeof one || (m->size - sizeof multi) % sizeof one)
         return session_refuse(s, -EINVAL, m, "wr_cnt is %llu, the message has room for %zu writes",
                               (unsigned long long)multi.wr_cnt, (m->size - sizeof multi) / sizeof one);
-    for (uint64_t i = 0; i < multi.wr_cnt; i++, at += sizeof one) {
+    for (; at != end; at += sizeof one) {
+        const uint8_t *data = at + offsetof(struct vfu_msg_write_one, data);
         int error = -EINVAL;
 
-        memcpy(&one, at, sizeof one);
+        /* Not the data: a copy of them, which is then read in another width, costs as much as the write. */
+        memcpy(&one, at, offsetof(struct vfu_msg_write_one, data));
         if (one.region <= VFU_REGION_BAR5 && one.count <= sizeof one.data &&
-            device_write_plain(s->dev, one.region, one.offset, one.count, one.data))
+            device_write_plain(s->dev, one.region, one.offset, one.count, data))
             continue;
         if (one.count >= 1 && one.count <= sizeof one.data)
-            error = device_write(s->dev, one.region, one.offset, one.count, one.data);
+            error = device_write(s->dev, one.region, one.offset, one.count, data);
         if (error)
-            result = session_refuse(s, error, m, "write %llu: offset %#llx, count %u in region %u: refused (%s)",
-                                    (unsigned long long)i, (unsigned long long)one.offset, one.count, one.region,
-                                    refusal(s, error));
+            result = session_refuse(s, error, m, "write %zu: offset %#llx, count %u in region %u: refused (%s)",
+                                    (size_t)(at - m->body) / sizeof one, (unsigned long long)one.offset, one.count,
+                                    one.region, refusal(s, error));
     }
     memcpy(session_reply(s, sizeof multi), &multi, sizeof multi);
     return result;

@@ -3,8 +3,9 @@
  * cross - calls of a plugin's own threads, handed to the device's thread, which makes them in order while the callers
  * wait.
  *
- * The device's thread waits for none of them. A caller gets its answer from a call that was made, from one that was made
- * and has ended later (CROSS_LATER), or from cross_close: a device that is quieted or goes away answers all that wait.
+ * The device's thread waits for none of them. A caller gets its answer from a call that was made, from one that was
+ * made and has ended later (CROSS_LATER), or from cross_close: a device that is quieted or goes away answers all that
+ * wait.
  * One lock guards the lists and what callers look at; it is never held while a call is made.
  */
 #ifndef CORE_CROSS_H

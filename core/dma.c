@@ -371,8 +371,13 @@ static struct vfu_dma_window *window_at(const struct vfu_dma_window *window, int
     return (struct vfu_dma_window *)(uintptr_t)window->reserved[which];
 }
 
-static void end_window(struct vfu_dma_window *window)
+/* Whoever looked through it saw zeros at some time, and may not have asked. */
+static void end_window(struct dma *dma, const struct region *region, struct vfu_dma_window *window)
 {
+    if (filemap_lost(region->map, window->data, window->len))
+        log_limited(&dma->fault_limit, dma->who, LOG_WARN,
+                    "guest error: a window of %llu bytes at 0x%llx: the client has taken away memory behind it (file "
+                    "shrunk?)", ull(window->len), ull(window->addr));
     /* Threads of a plugin may look at it. */
     __atomic_store_n(&window->data, NULL, __ATOMIC_RELEASE);
     memset(window->reserved, 0, sizeof window->reserved);
@@ -388,7 +393,7 @@ static void drop(struct dma *dma, struct region *region)
         dma->on_end(dma->on_end_ctx, true);
     for (struct vfu_dma_window *window = region->windows; window; window = next) {
         next = window_at(window, WINDOW_NEXT);
-        end_window(window);
+        end_window(dma, region, window);
     }
     if (region->map)
         filemap_put(&dma->maps, region->map);
@@ -524,7 +529,7 @@ int dma_copy(struct dma *dma, uint64_t address, void *buf, uint64_t len, bool wr
         dma_wrote(dma, address, len); /* also after a fault, which may have come half way */
     if (result)
         log_limited(&dma->fault_limit, dma->who, LOG_WARN,
-                    "DMA %s of %llu bytes at 0x%llx: the client has taken away memory behind it (file shrunk?)",
+                    "guest error: DMA %s of %llu bytes at 0x%llx: the client has taken away memory behind it (file shrunk?)",
                     write ? "write" : "read", ull(len), ull(address));
     return result;
 }
@@ -630,6 +635,6 @@ int dma_window_close(struct dma *dma, struct vfu_dma_window *window)
         region->windows = next;
     if (next)
         next->reserved[WINDOW_PREVIOUS] = (uintptr_t)previous;
-    end_window(window);
+    end_window(dma, region, window);
     return 0;
 }

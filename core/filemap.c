@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -81,12 +82,22 @@ static int reserve(struct filemaps *maps)
     return 0;
 }
 
+/* What is behind the fd. The C library asks by an empty name, which takes the kernel a third longer. */
+static int look_at(int fd, struct stat *file)
+{
+#ifdef __x86_64__ /* where the two sides agree on struct stat */
+    return (int)syscall(SYS_fstat, fd, file);
+#else
+    return fstat(fd, file);
+#endif
+}
+
 /* 0, or -errno where the fd cannot serve this region, whoever has mapped the file before. */
 static int check(struct filemaps *maps, int fd, uint64_t offset, uint64_t size, bool write, struct stat *file)
 {
     int mode = fcntl(fd, F_GETFL);
 
-    if (mode < 0 || fstat(fd, file) < 0) {
+    if (mode < 0 || look_at(fd, file) < 0) {
         int error = errno;
 
         complain(maps, "fd %d: %s", fd, strerror(error));

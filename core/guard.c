@@ -51,8 +51,8 @@ static int32_t long_access(struct device *dev, const struct vfu_access *access)
     result = host_result(&dev->host, RESULT_ACCESS, dev->plugin->table.access(dev->self, &copy), 0);
     if (!intact(guard->buffer) || !intact(guard->buffer + MARGIN + access->size)) {
         host_blame(&dev->host, (int)HOST_RESULTS + (int)RESULT_OVERRUN,
-                   "its access callback wrote beside the %u bytes it was given (region %u, offset %#llx) (EIO)", access->size,
-                   access->region, (unsigned long long)access->offset);
+                   "its access callback wrote beside the %u bytes it was given (region %u, offset %#llx) (EIO)",
+                   access->size, access->region, (unsigned long long)access->offset);
         return -EIO;
     }
     if (!result && !(access->flags & VFU_ACCESS_WRITE))

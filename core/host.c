@@ -47,7 +47,8 @@ void host_blame(struct host *host, int what, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    log_error(host->who ? host->who : host->dev->name, "plugin fault (%s): %s", host->plugin ? host->plugin : "?", text);
+    log_error(host->who ? host->who : host->dev->name, "plugin fault (%s): %s", host->plugin ? host->plugin : "?",
+              text);
 }
 
 /* The device's thread is the one that its loop runs on; while none does, the one that made it. */
@@ -77,8 +78,8 @@ int host_check(struct host *host, enum host_call call, uint64_t caps, bool *else
     }
     *elsewhere = !mine(host);
     if (*elsewhere && !(granted & VFU_CAP_THREADS)) {
-        host_blame(host, call, "%s is called from a thread that is not the device's, and VFU_CAP_THREADS is not granted (EPERM)",
-                   call_name(call));
+        host_blame(host, call, "%s is called from a thread that is not the device's, and VFU_CAP_THREADS is not "
+                   "granted (EPERM)", call_name(call));
         return -EPERM;
     }
     if (caps && !(granted & caps)) {
@@ -156,7 +157,8 @@ static void *host_bar_memory(const struct vfu_host *table, uint32_t bar)
 
 /* ---- parameters -------------------------------------------------------------------------------------------------- */
 
-static int32_t host_params_declare(const struct vfu_host *table, const struct vfu_param *params, uint32_t n, uint32_t size)
+static int32_t host_params_declare(const struct vfu_host *table, const struct vfu_param *params, uint32_t n,
+                                   uint32_t size)
 {
     struct host *host = host_of(table);
     bool elsewhere;
@@ -510,7 +512,8 @@ static int32_t host_dma_dirty(const struct vfu_host *table, uint64_t addr, uint6
     return (int32_t)INVOKE(HOST_DMA_DIRTY, .n = { addr, len });
 }
 
-static int64_t host_timer_after(const struct vfu_host *table, uint64_t delay, uint64_t period, uint32_t event, uint64_t arg)
+static int64_t host_timer_after(const struct vfu_host *table, uint64_t delay, uint64_t period, uint32_t event,
+                                uint64_t arg)
 {
     return INVOKE(HOST_TIMER_AFTER, .n = { delay, period, event, arg });
 }
@@ -558,7 +561,8 @@ static uint64_t regmap_ext_get(const struct vfu_host *table, uint32_t reg, uint3
     return hand_over(&crossing, host, HOST_REG_GET, &args) ? 0 : crossing.value;
 }
 
-static int32_t regmap_ext_set(const struct vfu_host *table, uint32_t reg, uint32_t index, uint32_t group_index, uint64_t value)
+static int32_t regmap_ext_set(const struct vfu_host *table, uint32_t reg, uint32_t index, uint32_t group_index,
+                              uint64_t value)
 {
     return (int32_t)INVOKE(HOST_REG_SET, .n = { reg, index, group_index, value });
 }

@@ -7,7 +7,7 @@
  * a copy with a wrapper's functions in it. So every wrapper sees what those inside of it ask for.
  *
  * Two things must find their way back: the `done` of a DMA gets the self of the plugin that has submitted it, which
- * `submitting` remembers while the call is on its way out, and an event carries the plugin's number in its upper 8 bits.
+ * `submitting` remembers while the call is on its way out, and an event has the plugin's number in its upper 8 bits.
  */
 #include "core/inner.h"
 
@@ -160,7 +160,8 @@ static uint64_t inner_now(const struct vfu_host *table)
     return host_gone(&inner_of(table)->host) ? loop_now() : outer->now(outer);
 }
 
-static int64_t inner_timer_after(const struct vfu_host *table, uint64_t delay, uint64_t period, uint32_t event, uint64_t arg)
+static int64_t inner_timer_after(const struct vfu_host *table, uint64_t delay, uint64_t period, uint32_t event,
+                                 uint64_t arg)
 {
     uint32_t index = inner_of(table)->host.index, from = event >> EVENT_SHIFT;
 
@@ -219,7 +220,8 @@ static uint64_t inner_reg_get(const struct vfu_host *table, uint32_t reg, uint32
     return check(table, HOST_REG_GET) ? 0 : outer_regmap(outer)->get(outer, reg, index, group_index);
 }
 
-static int32_t inner_reg_set(const struct vfu_host *table, uint32_t reg, uint32_t index, uint32_t group_index, uint64_t value)
+static int32_t inner_reg_set(const struct vfu_host *table, uint32_t reg, uint32_t index, uint32_t group_index,
+                             uint64_t value)
 {
     const struct vfu_host *outer = inner_of(table)->outer;
     int error = check(table, HOST_REG_SET);
@@ -321,7 +323,8 @@ static void name_it(struct inner *inner, const struct host *wrapper)
     inner->host.plugin = inner->plugin->table.name;
 }
 
-static int load(struct inner *inner, const struct vfu_host *host, const char *spec, const char *const *items, uint32_t n)
+static int load(struct inner *inner, const struct vfu_host *host, const char *spec, const char *const *items,
+                uint32_t n)
 {
     struct host *wrapper = host_of(host);
     const struct vfu_plugin *table;

@@ -19,7 +19,7 @@ struct inner;
 int32_t inner_open(const struct vfu_host *host, const char *spec, const char *const *items, uint32_t nitems,
                    struct vfu_inner **out);
 
-/* The device is described: what each of them may do. -EINVAL: one of them has parameters that it does not know (logged). */
+/* The device is described: what each of them may do. -EINVAL: one has a parameter that it does not know (logged). */
 int inner_settle(struct device *dev);
 /* An event of the one with this number (1 and up). */
 void inner_event(struct device *dev, uint32_t index, uint32_t event, uint64_t arg);

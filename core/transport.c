@@ -16,8 +16,10 @@
 
 #include "core/sys.h"
 
-/* One receive asks for so much; the buffer holds the largest message and that. */
+/* One receive asks for so much; the buffer holds the largest message and that. With nothing there yet it asks for less:
+ * a large write's data that come with its header are copied to their place, those behind go there straight. */
 #define RX_CHUNK (128u * 1024u)
+#define RX_FIRST (32u * 1024u)
 #define RX_ROOM (TRANSPORT_MAX_MESSAGE + RX_CHUNK)
 #define TX_ROOM TRANSPORT_TX_ROOM
 
@@ -106,7 +108,9 @@ static size_t make_room(struct transport *t)
 {
     if (t->rx_head == t->rx_tail) {
         t->rx_head = t->rx_tail = 0;
-    } else if (RX_ROOM - t->rx_tail < RX_CHUNK && t->rx_head > 0) {
+        return RX_FIRST;
+    }
+    if (RX_ROOM - t->rx_tail < RX_CHUNK && t->rx_head > 0) {
         memmove(t->rx, t->rx + t->rx_head, t->rx_tail - t->rx_head);
         t->rx_tail -= t->rx_head;
         t->rx_head = 0;

@@ -11,7 +11,7 @@
 #include "core/device.h"
 
 #define WORK_MAX 65536u
-/* Times that stopping lets deferred work defer more. What goes on for ever is not a part of anything that is under way. */
+/* Times that stopping lets deferred work defer more. What goes on for ever is a part of nothing that is under way. */
 #define WORK_PASSES 64
 #define POLL_MIN 1000u
 
@@ -161,8 +161,8 @@ int32_t work_unwatch(struct host *host, int32_t fd)
     if (!w)
         return -ENOENT;
     if (fcntl(fd, F_GETFD) < 0)
-        host_blame(host, HOST_UNWATCH_FD, "descriptor %d was closed before unwatch_fd: while it is watched it must stay open",
-                   fd);
+        host_blame(host, HOST_UNWATCH_FD, "descriptor %d was closed before unwatch_fd: while it is watched it must "
+                   "stay open", fd);
     *link = w->next;
     if (!host->frozen)
         loop_remove(&host->dev->loop, &w->watch);

@@ -22,7 +22,8 @@ NOT_UNDER_TSAN = tests/unit/test_dma tests/unit/test_fault
 
 LDADD = core/libcore.la $(CMOCKA_LIBS)
 
-SCRIPT_TESTS = tests/protocol/vfu-client.test tests/manual.test tests/readme.test tests/testdev.test
+SCRIPT_TESTS = tests/protocol/vfu-client.test tests/manual.test tests/readme.test tests/testdev.test \
+	tests/tutorial.test
 
 UNIT_TESTS = \
 	tests/unit/test_client \
@@ -30,6 +31,7 @@ UNIT_TESTS = \
 	tests/unit/test_dma \
 	tests/unit/test_fault \
 	tests/unit/test_host \
+	tests/unit/test_inner \
 	tests/unit/test_ioevent \
 	tests/unit/test_irq \
 	tests/unit/test_migration \
@@ -54,16 +56,28 @@ tests_unit_odd_plugin_la_SOURCES = tests/unit/odd_plugin.c
 tests_unit_odd_plugin_la_LDFLAGS = $(MODULE_LDFLAGS) -rpath /nowhere
 EXTRA_tests_unit_test_plugin_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_host_DEPENDENCIES = $(TEST_MODULES)
+EXTRA_tests_unit_test_inner_DEPENDENCIES = $(TEST_MODULES)
+ODD_HOST = tests/unit/odd_host.c tests/unit/odd_host.h
+tests_unit_test_host_SOURCES = tests/unit/test_host.c $(ODD_HOST)
+tests_unit_test_inner_SOURCES = tests/unit/test_inner.c $(ODD_HOST)
+
+# Loaded into a host by test_steady, to count what it allocates.
+TEST_MODULES += tests/protocol/count.la
+tests_protocol_count_la_SOURCES = tests/protocol/count.c tests/protocol/count.h
+tests_protocol_count_la_LDFLAGS = $(VFU_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
 
 # Against a host that the test starts. A new table is a file here and a line in cases.c.
-PROTOCOL_TESTS = tests/protocol/test_protocol tests/protocol/test_migrate tests/protocol/test_testdev
-tests_protocol_test_protocol_SOURCES = \
+PROTOCOL_TESTS = \
+	tests/protocol/test_engine \
+	tests/protocol/test_filter \
+	tests/protocol/test_migrate \
+	tests/protocol/test_protocol \
+	tests/protocol/test_steady \
+	tests/protocol/test_testdev
+PROTOCOL_CASES = \
 	tests/protocol/access.c \
 	tests/protocol/cases.c \
-	tests/protocol/edu.c \
-	tests/protocol/edu.h \
 	tests/protocol/framing.c \
-	tests/protocol/host.c \
 	tests/protocol/info.c \
 	tests/protocol/irqs.c \
 	tests/protocol/maps.c \
@@ -71,9 +85,19 @@ tests_protocol_test_protocol_SOURCES = \
 	tests/protocol/multi.c \
 	tests/protocol/proto.h \
 	tests/protocol/run.c \
-	tests/protocol/test_protocol.c \
 	tests/protocol/version.c
+tests_protocol_test_protocol_SOURCES = \
+	$(PROTOCOL_CASES) \
+	tests/protocol/edu.c \
+	tests/protocol/edu.h \
+	tests/protocol/host.c \
+	tests/protocol/test_protocol.c
 tests_protocol_test_protocol_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
+tests_protocol_test_filter_SOURCES = \
+	tests/protocol/host.c \
+	tests/protocol/proto.h \
+	tests/protocol/test_filter.c
+tests_protocol_test_filter_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 tests_protocol_test_migrate_SOURCES = \
 	tests/protocol/host.c \
 	tests/protocol/proto.h \
@@ -84,6 +108,16 @@ tests_protocol_test_testdev_SOURCES = \
 	tests/protocol/proto.h \
 	tests/protocol/test_testdev.c
 tests_protocol_test_testdev_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
+tests_protocol_test_engine_SOURCES = tests/protocol/test_engine.c tests/robust/rig.c tests/robust/rig.h
+tests_protocol_test_engine_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS) $(JANSSON_LIBS)
+tests_protocol_test_steady_SOURCES = \
+	$(PROTOCOL_CASES) \
+	tests/protocol/count.h \
+	tests/protocol/test_steady.c \
+	tests/robust/rig.c \
+	tests/robust/rig.h
+tests_protocol_test_steady_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
+EXTRA_tests_protocol_test_steady_DEPENDENCIES = tests/protocol/count.la
 tests_unit_test_client_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 
 if HAVE_CMOCKA
@@ -97,7 +131,8 @@ endif
 
 GUEST_TESTS = \
 	tests/guest/edu.test \
-	tests/guest/gpio-idio-16.test
+	tests/guest/gpio-idio-16.test \
+	tests/guest/tutorial.test
 
 GUEST_TOOLS = \
 	tests/guest/boot.sh \
@@ -109,7 +144,8 @@ GUEST_TOOLS = \
 	tests/guest/edu.c \
 	tests/guest/edu.guest \
 	tests/guest/edge.c \
-	tests/guest/gpio-idio-16.guest
+	tests/guest/gpio-idio-16.guest \
+	tests/guest/tutorial.guest
 
 EXTRA_DIST += $(SCRIPT_TESTS) tests/driver.sh tests/summary.sh $(GUEST_TESTS) $(GUEST_TOOLS)
 
@@ -124,3 +160,20 @@ check-guest: all
 	@+$(MAKE) $(AM_MAKEFLAGS) -j1 check-TESTS TESTS='$(GUEST_TESTS)' TEST_SUITE_LOG=guest-suite.log VFU_TEST_LIMIT=600
 .PHONY: check-guest
 CLEANFILES += guest-suite.log
+
+# The unit tests, and the hosts of some others, under valgrind: a few minutes.
+VALGRIND_TESTS = \
+	tests/protocol/test_engine \
+	tests/protocol/test_protocol \
+	tests/protocol/test_steady \
+	tests/protocol/test_migrate \
+	$(UNIT_TESTS)
+EXTRA_DIST += tests/valgrind.sh
+check-valgrind: check-programs
+	@$(AM_TESTS_ENVIRONMENT) $(SHELL) $(srcdir)/tests/valgrind.sh $(VALGRIND_TESTS) || { status=$$?; \
+		test $$status -eq 77 || exit $$status; echo "SKIP: valgrind"; }
+.PHONY: check-valgrind
+clean-local: clean-valgrind
+clean-valgrind:
+	rm -rf valgrind
+.PHONY: clean-valgrind

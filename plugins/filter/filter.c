@@ -5,11 +5,11 @@
  *
  *   vfu-host --plugin filter plugin=edu inner.dma_mask=0xffffffff fail_nth=3 delay=0.01
  *
- * Parameters of the wrapped model are given as inner.KEY=VALUE; a filter in a filter takes inner.inner.KEY=VALUE. Without
- * others the device is the wrapped one, under its name, and their saved states are each other's.
+ * Parameters of the wrapped model are given as inner.KEY=VALUE; a filter in a filter takes inner.inner.KEY=VALUE.
+ * Without others the device is the wrapped one, under its name, and their saved states are each other's.
  *
- * DMA is counted in the order in which the model asks for it: dma_read, dma_write and dma_submit. Memory that it maps is
- * out of the filter's reach. Interrupts are those that the model raises, by irq_raise or by the bits of its level
+ * DMA is counted in the order in which the model asks for it: dma_read, dma_write and dma_submit. Memory that it maps
+ * is out of the filter's reach. Interrupts are those that the model raises, by irq_raise or by the bits of its level
  * register (which the filter takes over if it is to drop some); one that is dropped is not sent later. Counting starts
  * with the host, and goes on over resets and clients; it is not a part of the device's state.
  *
@@ -62,6 +62,12 @@ static struct filter *filter_of(const struct vfu_host *table)
     return (struct filter *)VFU_WRAP_OF(table);
 }
 
+/* Where a call of the model's goes on: checked there as the model's, then on its way outwards. */
+static const struct vfu_host *model_host(const struct filter *f)
+{
+    return f->wrap.inner->host;
+}
+
 /* ---- DMA ------------------------------------------------------------------------------------------------------ */
 
 static bool dma_fails(struct filter *f)
@@ -81,14 +87,14 @@ static int32_t filter_dma_read(const struct vfu_host *table, uint64_t addr, void
 {
     struct filter *f = filter_of(table);
 
-    return dma_fails(f) ? f->error : f->wrap.host->dma_read(f->wrap.host, addr, buf, len);
+    return dma_fails(f) ? f->error : model_host(f)->dma_read(model_host(f), addr, buf, len);
 }
 
 static int32_t filter_dma_write(const struct vfu_host *table, uint64_t addr, const void *buf, uint64_t len)
 {
     struct filter *f = filter_of(table);
 
-    return dma_fails(f) ? f->error : f->wrap.host->dma_write(f->wrap.host, addr, buf, len);
+    return dma_fails(f) ? f->error : model_host(f)->dma_write(model_host(f), addr, buf, len);
 }
 
 static struct held *take_held(struct filter *f)
@@ -126,8 +132,9 @@ static void finish(struct held *h, int32_t status)
 static void on_done(void *self, struct vfu_dma_op *op, int32_t status)
 {
     struct held *h = op->user;
-    struct filter *f = self;
+    struct filter *f = h->filter;
 
+    (void)self; /* the model's: it is its table that the op went through */
     if (!status && h->fails)
         status = f->error;
     /* What ends with the client or by a reset is not to come after it. */
@@ -184,7 +191,7 @@ static int32_t filter_dma_submit(const struct vfu_host *table, struct vfu_dma_op
     int32_t error;
 
     if (!op || op->struct_size < sizeof *op || !op->done)
-        return f->wrap.host->dma_submit(f->wrap.host, op); /* is refused, and reported */
+        return model_host(f)->dma_submit(model_host(f), op); /* is refused */
     h = take_held(f);
     if (!h)
         return -ENOBUFS;
@@ -200,7 +207,7 @@ static int32_t filter_dma_submit(const struct vfu_host *table, struct vfu_dma_op
         .done = on_done,
         .user = h,
     };
-    error = f->wrap.host->dma_submit(f->wrap.host, &h->op);
+    error = model_host(f)->dma_submit(model_host(f), &h->op);
     if (error)
         give_back(h);
     return error;
@@ -223,7 +230,7 @@ static int32_t filter_irq_raise(const struct vfu_host *table, uint32_t vector)
 {
     struct filter *f = filter_of(table);
 
-    return irq_drops(f) ? 0 : f->wrap.host->irq_raise(f->wrap.host, vector);
+    return irq_drops(f) ? 0 : model_host(f)->irq_raise(model_host(f), vector);
 }
 
 /* What the host does with a level register: each bit that rises is an interrupt, INTx is high while any is set. */
@@ -240,7 +247,7 @@ static void level_is(struct filter *f, uint64_t level)
 
 static uint64_t reg_value(const struct filter *f, uint32_t reg)
 {
-    return f->regmap->get(f->wrap.host, reg, VFU_NONE, VFU_NONE);
+    return f->regmap->get(model_host(f), reg, VFU_NONE, VFU_NONE);
 }
 
 static uint64_t level_now(const struct filter *f)
@@ -257,13 +264,14 @@ static uint64_t filter_reg_get(const struct vfu_host *table, uint32_t reg, uint3
 {
     struct filter *f = filter_of(table);
 
-    return f->regmap->get(f->wrap.host, reg, index, group_index);
+    return f->regmap->get(model_host(f), reg, index, group_index);
 }
 
-static int32_t filter_reg_set(const struct vfu_host *table, uint32_t reg, uint32_t index, uint32_t group_index, uint64_t value)
+static int32_t filter_reg_set(const struct vfu_host *table, uint32_t reg, uint32_t index, uint32_t group_index,
+                              uint64_t value)
 {
     struct filter *f = filter_of(table);
-    int32_t error = f->regmap->set(f->wrap.host, reg, index, group_index, value);
+    int32_t error = f->regmap->set(model_host(f), reg, index, group_index, value);
 
     if (error || (reg != f->level_reg && reg != f->mask_reg))
         return error;
@@ -281,7 +289,7 @@ static const void *filter_host_extension(const struct vfu_host *table, const cha
 
     if (strcmp(id, VFU_EXT_REGMAP) == 0 && f->regmap)
         return &regmap;
-    return f->wrap.inner->host->extension(f->wrap.inner->host, id);
+    return model_host(f)->extension(model_host(f), id);
 }
 
 /* The level's registers have the filter's hooks beside the model's own. Software's write or read takes effect after the
@@ -328,7 +336,8 @@ static int32_t take_level(struct filter *f, struct vfu_desc *desc)
     if (!f->regs)
         return -ENOMEM;
     for (uint32_t i = 0; i < n; i++)
-        memcpy(&f->regs[i], (const char *)map->regs + (size_t)i * step, step < sizeof *f->regs ? step : sizeof *f->regs);
+        memcpy(&f->regs[i], (const char *)map->regs + (size_t)i * step,
+               step < sizeof *f->regs ? step : sizeof *f->regs);
     memcpy(&f->map, map, map->struct_size < sizeof f->map ? map->struct_size : sizeof f->map);
     f->map.struct_size = sizeof f->map;
     f->map.regs = f->regs;
@@ -402,9 +411,10 @@ static int32_t create(const struct vfu_host *host, const struct vfu_params *para
 {
     struct filter *f = *self;
 
+    (void)host;
     (void)params;
     if (f->drop_irq)
-        f->regmap = host->extension(host, VFU_EXT_REGMAP);
+        f->regmap = model_host(f)->extension(model_host(f), VFU_EXT_REGMAP);
     return vfu_wrap_create(&f->wrap);
 }
 
@@ -450,7 +460,8 @@ static void detach(void *self)
     cancel_late(f);
     vfu_wrap_detach(self);
     if (f->count)
-        vfu_logf(f->wrap.host, VFU_LOG_INFO, "filter: %llu DMA, %llu of them failed; %llu interrupts, %llu of them dropped",
+        vfu_logf(f->wrap.host, VFU_LOG_INFO,
+                 "filter: %llu DMA, %llu of them failed; %llu interrupts, %llu of them dropped",
                  (unsigned long long)f->dmas, (unsigned long long)f->failed, (unsigned long long)f->irqs,
                  (unsigned long long)f->dropped);
 }
@@ -475,15 +486,17 @@ static const void *extension(const char *id)
 #define COUNT(text) .type = VFU_PARAM_INT, .flags = VFU_PARAM_HAS_MIN, .min = 0, .fallback = "0", .doc = (text)
 
 static const struct vfu_param filter_params[] = {
-    { .name = "plugin", .type = VFU_PARAM_STRING, .flags = VFU_PARAM_REQUIRED, .doc = "the device model: as --plugin takes it" },
+    { .name = "plugin", .type = VFU_PARAM_STRING, .flags = VFU_PARAM_REQUIRED,
+      .doc = "the device model: as --plugin takes it" },
     { .name = "inner.", .type = VFU_PARAM_STRING, .flags = VFU_PARAM_PREFIX, .doc = "inner.KEY=VALUE: its parameters" },
     { .name = "fail_nth", COUNT("so many DMAs on, one fails; 0: none") },
     { .name = "fail_every", COUNT("one DMA of so many fails; 0: none") },
     { .name = "errno", .type = VFU_PARAM_ENUM, .choices = error_names, .fallback = "EIO", .doc = "how they fail" },
-    { .name = "delay", .type = VFU_PARAM_NUMBER, .flags = VFU_PARAM_HAS_MIN | VFU_PARAM_HAS_MAX, .min = 0, .max = DELAY_MAX,
-      .fallback = "0", .doc = "seconds from the end of a submitted DMA until the model hears of it" },
+    { .name = "delay", .type = VFU_PARAM_NUMBER, .flags = VFU_PARAM_HAS_MIN | VFU_PARAM_HAS_MAX, .min = 0,
+      .max = DELAY_MAX, .fallback = "0", .doc = "seconds from the end of a submitted DMA until the model hears of it" },
     { .name = "drop_irq", COUNT("one interrupt of so many is dropped; 1: all, 0: none") },
-    { .name = "count", .type = VFU_PARAM_BOOL, .fallback = "off", .doc = "log at the client's end how much of what there was (-v)" },
+    { .name = "count", .type = VFU_PARAM_BOOL, .fallback = "off",
+      .doc = "log at the client's end how much of what there was (-v)" },
 };
 
 const struct vfu_plugin *vfu_plugin_entry(void)
@@ -492,9 +505,9 @@ const struct vfu_plugin *vfu_plugin_entry(void)
         .struct_size = sizeof plugin,
         .abi_version = VFU_ABI_VERSION,
         /* Whatever the model inside may have. */
-        .caps = VFU_CAP_DMA | VFU_CAP_DMA_MAP | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_MSIX | VFU_CAP_RESET | VFU_CAP_MMAP |
-                VFU_CAP_DOORBELL | VFU_CAP_MIGRATION | VFU_CAP_TIMERS | VFU_CAP_FD_WATCH | VFU_CAP_POLL | VFU_CAP_THREADS |
-                VFU_CAP_FFI | VFU_CAP_RELOAD,
+        .caps = VFU_CAP_DMA | VFU_CAP_DMA_MAP | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_MSIX | VFU_CAP_RESET |
+                VFU_CAP_MMAP | VFU_CAP_DOORBELL | VFU_CAP_MIGRATION | VFU_CAP_TIMERS | VFU_CAP_FD_WATCH |
+                VFU_CAP_POLL | VFU_CAP_THREADS | VFU_CAP_FFI | VFU_CAP_RELOAD,
         .name = "filter",
         .version = VFU_SDK_VERSION,
         .summary = "wraps another device model; fails and delays its DMA, drops its interrupts",

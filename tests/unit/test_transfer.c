@@ -855,6 +855,32 @@ static void test_detach(void **state)
     assert_int_equal(answer(&r), -EINVAL);
 }
 
+/* The way for messages is lost, the client is not: what is in flight ends, mapped memory is still reached. */
+static void test_lose(void **state)
+{
+    static struct request r;
+    struct job jobs[3];
+
+    (void)state;
+    submit(&jobs[0], FAR, 1000, false);
+    assert_true(next_request(&r));
+    transfer_lose(&x, -EFAULT);
+    finish(&jobs[0], -EFAULT);
+    submit(&jobs[0], FAR, 10, true);
+    submit(&jobs[1], NEAR, 5000, false);
+    submit(&jobs[2], NEAR - 4, 8, true);
+    turn();
+    finish(&jobs[0], -EFAULT);
+    assert_memory_equal(jobs[1].bytes, memory + (NEAR - FAR), 5000);
+    finish(&jobs[1], 0);
+    finish(&jobs[2], -EFAULT);
+    assert_false(x.starved);
+    transfer_detach(&x, -ECANCELED);
+    prepare(&jobs[0], NEAR, 10, false);
+    assert_int_equal(transfer_submit(&x, &jobs[0].op), -ENOTCONN);
+    free(jobs[0].bytes);
+}
+
 /* There is no room for the message while another's memory is on its way: it is asked for, and goes out afterwards. */
 static void test_no_room(void **state)
 {
@@ -911,7 +937,7 @@ int main(void)
         TEST(test_bad_ops),
         TEST(test_no_room_to_defer),
         TEST(test_freeze),
-        TEST(test_detach),
+        TEST(test_detach), TEST(test_lose),
         TEST(test_no_room),
     };
 

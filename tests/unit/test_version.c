@@ -364,6 +364,46 @@ static void test_reply(void **state)
     json_decref(json);
 }
 
+/* Migration is answered where it was proposed, with bitmaps of what both sides can carry; the longest reply to the stock
+ * client is no longer than its request. */
+static void test_reply_migration(void **state)
+{
+    static const struct {
+        const char *text;
+        json_int_t bytes;
+    } cases[] = {
+        { "{\"capabilities\":{\"migration\":{}}}", TRANSPORT_MAX_DATA },
+        { "{\"capabilities\":{\"migration\":{\"max_bitmap_size\":268435456,\"pgsize\":4096},\"write_multiple\":true}}",
+          TRANSPORT_MAX_DATA },
+        { "{\"capabilities\":{\"migration\":{\"max_bitmap_size\":1000}}}", 1000 },
+        { "{\"capabilities\":{\"migration\":{},\"max_data_xfer_size\":500}}", 500 },
+    };
+    uint8_t bytes[VERSION_REPLY_MAX];
+    struct version v;
+    json_t *json;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const json_t *migration;
+
+        assert_int_equal(parse(&v, cases[i].text), 0);
+        assert_true(v.migration);
+        assert_true(version_reply(&v, 65535, -1, bytes) <= 198);
+        json = reply_of(&v, 65535, -1);
+        migration = json_object_get(json_object_get(json, "capabilities"), "migration");
+        assert_int_equal(json_integer_value(json_object_get(migration, "pgsize")), 4096);
+        assert_int_equal(json_integer_value(json_object_get(migration, "max_bitmap_size")), cases[i].bytes);
+        json_decref(json);
+        /* Where the device cannot, the caller says so. */
+        v.migration = false;
+        json = reply_of(&v, 65535, -1);
+        assert_null(json_object_get(json_object_get(json, "capabilities"), "migration"));
+        json_decref(json);
+    }
+    assert_int_equal(parse(&v, "{\"capabilities\":{}}"), 0);
+    assert_false(v.migration);
+}
+
 /* What we say is something that we would take. */
 static void test_reply_is_taken(void **state)
 {
@@ -389,7 +429,8 @@ int main(void)
         cmocka_unit_test(test_wrong_types),    cmocka_unit_test(test_absurd_numbers),
         cmocka_unit_test(test_migration_page), cmocka_unit_test(test_duplicate_keys),
         cmocka_unit_test(test_monsters),       cmocka_unit_test(test_one_byte_off),
-        cmocka_unit_test(test_reply),          cmocka_unit_test(test_reply_is_taken),
+        cmocka_unit_test(test_reply),          cmocka_unit_test(test_reply_migration),
+        cmocka_unit_test(test_reply_is_taken),
     };
 
     return cmocka_run_group_tests_name("version", tests, NULL, NULL);

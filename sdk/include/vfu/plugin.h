@@ -439,8 +439,9 @@ struct vfu_plugin;
  *   the host      calls what the inner plugin itself has asked for: event of its timers, functions given to defer and
  *                 watch_fd, `done` of its DMA, with vfu_inner.self. Its names, parameters and faults are its own.
  *   the table     that the inner plugin is handed is `host`, or a copy of it (vfu_host_copy) with functions of the
- *                 wrapper's own. What those do not take ends in the table that the wrapper was handed, and so passes
- *                 through every wrapper on its way out. A function that replaces one gets the copy as its argument.
+ *                 wrapper's own, which get the copy as their argument and pass calls on to `host`. That one checks them
+ *                 as the inner plugin's and calls the table that the wrapper was handed: so a call passes through every
+ *                 wrapper on its way out.
  *
  * The inner plugin has the capabilities that it declares and the wrapper's description passes on.
  */

@@ -2,7 +2,7 @@
 /*
  * vfu/wrap.h - for a plugin that wraps another one: opening it, and passing on what the host asks.
  *
- * The wrapper's own struct begins with a struct vfu_wrap, and so do all callbacks find it. A wrapper that changes nothing:
+ * The wrapper's own struct begins with a struct vfu_wrap: so all callbacks find it. A wrapper that changes nothing:
  *
  *     static int32_t describe(const struct vfu_host *host, const struct vfu_params *params, struct vfu_desc *desc)
  *     {
@@ -27,11 +27,12 @@
  *         free(self);
  *     }
  *
- * and the vfu_wrap_ function of the same name for every other callback of its table, but event, which is only called for
- * timers of its own. The table's caps are all that a plugin inside may have.
+ * and the vfu_wrap_ function of the same name for every other callback of its table, but event, which is only called
+ * for timers of its own. The table's caps are all that a plugin inside may have.
  *
  * A wrapper that changes what the inner plugin gets from the host sets functions of w->table, between vfu_wrap_open and
- * vfu_wrap_describe. They get a pointer to w->table, which is not the first member: VFU_WRAP_OF(host) finds w.
+ * vfu_wrap_describe. They get a pointer to w->table: VFU_WRAP_OF(host) finds w. They pass a call on by the same
+ * function of w->inner->host, which checks it as the inner plugin's; what the wrapper does for itself goes to w->host.
  *
  * All functions run where the callback runs that calls them. See struct vfu_inner of plugin.h for how things work.
  */
