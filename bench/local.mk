@@ -33,3 +33,16 @@ isolate: all
 	+$(MAKE) $(AM_MAKEFLAGS) bench/isolate$(EXEEXT)
 	VFU_HOST='$(abs_top_builddir)/vfu-host' VFU_BUILDDIR='$(abs_top_builddir)' bench/isolate$(EXEEXT) $(BENCHFLAGS)
 .PHONY: bench isolate
+
+# What Lua costs a device, beside the same device in C: make luabench BENCHFLAGS=--quick
+EXTRA_PROGRAMS += bench/luabench
+bench_luabench_SOURCES = bench/luabench.c
+bench_luabench_LDADD = sdk/client/libclient.la
+CLEANFILES += bench/luabench$(EXEEXT)
+EXTRA_DIST += bench/garbage.lua
+
+luabench: all
+	+$(MAKE) $(AM_MAKEFLAGS) bench/luabench$(EXEEXT)
+	VFU_HOST='$(abs_top_builddir)/vfu-host' VFU_BUILDDIR='$(abs_top_builddir)' VFU_SRCDIR='$(abs_top_srcdir)' \
+		bench/luabench$(EXEEXT) $(BENCHFLAGS)
+.PHONY: luabench

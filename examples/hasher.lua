@@ -24,7 +24,11 @@ local hasher = vfu.device("hasher", {
 
 hasher:bar(0, { size = 4096, sizes = { 4, 8 } }, {
   reg("ID",         0x00, 4, "ro", { reset = 0x48534801, doc = "\"HSH\" and the version" }),
-  reg("CTRL",       0x04, 4, { flag("GO", 0), field("ALGORITHM", 1, 1, { "crc32", "adler32" }), doc = "a write with GO set starts" }),
+  reg("CTRL",       0x04, 4, {
+    doc = "a write with GO set starts",
+    flag("GO", 0),
+    field("ALGORITHM", 1, 1, { "crc32", "adler32" }),
+  }),
   reg("STATUS",     0x08, 4, "ro", {
     flag("BUSY", 0),
     flag("FAULT", 1, { doc = "the last hash has no result: memory could not be read" }),

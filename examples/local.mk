@@ -9,5 +9,17 @@ EXAMPLES = \
 examplesdir = $(datadir)/vfu-host/examples
 dist_examples_DATA = $(EXAMPLES)
 
+# What docs/tutorial.md builds, step by step.
+TUTORIAL = \
+	examples/tutorial/1-device.lua \
+	examples/tutorial/2-registers.lua \
+	examples/tutorial/3-behaviour.lua \
+	examples/tutorial/4-interrupt.lua \
+	examples/tutorial/5-dma.lua \
+	examples/tutorial/driver.c \
+	examples/tutorial/test.c
+tutorialdir = $(examplesdir)/tutorial
+dist_tutorial_DATA = $(TUTORIAL)
+
 # In other languages, built by their tests (tests/abi/local.mk).
 EXTRA_DIST += examples/cpp/crc32.cpp examples/rust/watchdog.rs

@@ -341,18 +341,20 @@ local ops = { read_now = reads, read = reads, write_now = writes, write = writes
 function ops.map_read(self, addr, n)
   local view, why = self.dma:view(addr, n, "r")
   if not view then return finish(self, EFAULT, nil, why) end
-  self.buffer = view:read(0, n)
+  local bytes, gone = view:read(0, n)
   view:close()
-  finish(self, 0, self.buffer)
+  if not bytes then return finish(self, EFAULT, nil, gone) end
+  self.buffer = bytes
+  finish(self, 0, bytes)
 end
 
 function ops.map_write(self, addr, n)
   local view, why = self.dma:view(addr, n, "w")
   if not view then return finish(self, EFAULT, nil, why) end
   if not self.DMA_CMD.KEEP then self.buffer = fill(self, n) end
-  view:write(0, self.buffer:sub(1, n))
+  local ok, gone = view:write(0, self.buffer:sub(1, n))
   view:close()
-  finish(self, 0, self.buffer)
+  finish(self, ok and 0 or EFAULT, self.buffer, gone)
 end
 
 function ops.copy(self, addr, n)
@@ -394,13 +396,14 @@ end
 function dev.event:dma() ops[self.DMA_CMD.OP](self, self.DMA_ADDR.value, self.DMA_LEN.value) end
 
 function dev.read:WIN_DATA()
-  local word, why = window and window:u32(self.WIN_OFF.value)
-  return word or error(why or "no window")
+  if not window then error("no window") end
+  local word, why = window:u32(self.WIN_OFF.value)
+  return word or error(why)
 end
 
 function dev.write:WIN_DATA(v)
-  local ok, why = window and window:u32(self.WIN_OFF.value, v)
-  if not ok then error(why or "no window") end
+  if not window then error("no window") end
+  assert(window:u32(self.WIN_OFF.value, v))
 end
 
 -- Time

@@ -93,7 +93,7 @@ struct script {
     bool sealed; /* the script has run: nothing more can be declared */
 
     /* memory and collection */
-    size_t used, limit, gc_mark;
+    size_t used, limit, gc_mark, gc_seen;
     bool gc_armed;
 
     /* time: epoch is odd while a callback runs; the ticker copies it to stale when it has run too long */
@@ -114,7 +114,7 @@ struct script {
     int on[HOOKS];
 
     /* registry references */
-    int dev_ref, members_ref, regs_ref, state_ref, events_ref, calls_ref, names_ref, unpack_ref;
+    int fence_ref, dev_ref, members_ref, regs_ref, state_ref, events_ref, calls_ref, names_ref, unpack_ref;
     int kind_refs[3];      /* the names of the resets, so that a reset takes no memory */
     const char *key_value; /* the interned "value" */
 

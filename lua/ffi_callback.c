@@ -29,10 +29,14 @@ struct closure {
 
 static _Thread_local struct ccall *current;
 
-void callback_enter(struct ccall *call)
+bool callback_enter(struct ccall *call)
 {
     call->outer = current;
+    call->depth = current ? current->depth + 1 : 1;
+    if (call->depth > CCALL_DEPTH)
+        return false;
     current = call;
+    return true;
 }
 
 void callback_leave(struct ccall *call)

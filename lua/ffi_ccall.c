@@ -132,7 +132,8 @@ static void free_temporaries(lua_State *L, int from)
     }
 }
 
-static int invoke(lua_State *L, struct ctype *f, ffi_cif *cif, void *fn, struct arguments *args, int top, bool callbacks)
+static int invoke(lua_State *L, struct ctype *f, ffi_cif *cif, void *fn, struct arguments *args, int top,
+                  bool callbacks)
 {
     struct ffi_room *room = room_of(L);
     struct ccall call = { .room = callbacks ? room : NULL, .L = L };
@@ -148,7 +149,8 @@ static int invoke(lua_State *L, struct ctype *f, ffi_cif *cif, void *fn, struct 
     int object_at = lua_gettop(L);
 
     luaL_checkstack(L, LUA_MINSTACK, "a call");
-    callback_enter(&call);
+    if (!callback_enter(&call))
+        return luaL_error(L, "calls of C are nested over %d deep, by callbacks that call C", (int)CCALL_DEPTH);
     errno = room->saved_errno;
     ffi_call(cif, code.function, object ? (void *)object->data : &result, args->values);
     room->saved_errno = errno;
@@ -188,7 +190,9 @@ int ccall_call(lua_State *L, struct ctype *f, void *fn, const char *name, int fi
     for (uint32_t i = f->n; i < (uint32_t)n; i++)
         take_variadic(L, &args, i, first + (int)i, name);
     if (f->variadic) {
-        if (ffi_prep_cif_var(&variadic, FFI_DEFAULT_ABI, f->n, (unsigned)n, ctype_ffi(L, f->elem), args.types) != FFI_OK)
+        ffi_type *ret = ctype_ffi(L, f->elem);
+
+        if (ffi_prep_cif_var(&variadic, FFI_DEFAULT_ABI, f->n, (unsigned)n, ret, args.types) != FFI_OK)
             return luaL_error(L, "libffi does not take these arguments of %s", name);
         cif = &variadic;
     } else if (!cif) {

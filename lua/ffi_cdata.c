@@ -142,7 +142,8 @@ static const struct ctype *struct_of(const struct cdata *c)
 static void check_reach(lua_State *L, const struct cdata *c, const struct place *place)
 {
     if (!cdata_reaches(c, place->data, place->type->size))
-        luaL_error(L, "outside of the memory that this %s reaches", c->type->kind == CTYPE_POINTER ? "pointer" : "object");
+        luaL_error(L, "outside of the memory that this %s reaches",
+                   c->type->kind == CTYPE_POINTER ? "pointer" : "object");
 }
 
 static void find_member(lua_State *L, const struct cdata *c, const char *key, struct place *place)

@@ -250,11 +250,10 @@ void cdecl_specifiers(struct lex *lx, struct cspec *spec)
 
 static struct ctype *declarator(struct lex *lx, struct ctype *t, bool *is_const, const char **name);
 
-static void take_parameter(struct lex *lx, struct list *list)
+static struct ctype *take_parameter(struct lex *lx)
 {
     struct lex first = *lx;
     struct cspec spec;
-    struct cfield *p;
     bool is_const;
     const char *name;
     struct ctype *t;
@@ -271,19 +270,15 @@ static void take_parameter(struct lex *lx, struct list *list)
         lex_error(&first, "a parameter of type void");
     if (t->complete && ctype_no_value(t))
         lex_error(&first, "a parameter of type '%.60s': %s:", ctype_name(lx->L, t, false), ctype_no_value(t));
-    p = util_alloc(lx->L, sizeof *p);
-    p->type = t;
-    util_append(lx->L, list, p);
-    if (list->n > CTYPE_ARGS)
-        lex_error(lx, "over %u parameters", CTYPE_ARGS);
+    return t;
 }
 
 /* After "(". */
 static struct ctype *function_suffix(struct lex *lx, struct ctype *ret)
 {
     struct lex first = *lx;
-    struct list list = { NULL, 0, 0 };
-    struct cfield *params;
+    struct cfield params[CTYPE_ARGS] = { { 0 } };
+    uint32_t n = 0;
     bool variadic = false;
 
     lex_deeper(lx);
@@ -299,22 +294,21 @@ static struct ctype *function_suffix(struct lex *lx, struct ctype *ret)
             variadic = true;
             break;
         }
-        take_parameter(lx, &list);
+        if (n == CTYPE_ARGS)
+            lex_error(lx, "over %u parameters", CTYPE_ARGS);
+        params[n++].type = take_parameter(lx);
         if (!lex_is(lx, ")"))
             lex_expect(lx, ",");
     }
     lex_expect(lx, ")");
     lx->depth--;
-    if (variadic && !list.n)
+    if (variadic && !n)
         lex_error(&first, "a function needs a parameter before");
     if (ret->kind == CTYPE_ARRAY || ret->kind == CTYPE_FUNCTION)
         lex_error(&first, "a function that returns '%.60s'", ctype_name(lx->L, ret, false));
     if (ret->complete && ctype_no_value(ret))
         lex_error(&first, "a function that returns '%.60s': %s:", ctype_name(lx->L, ret, false), ctype_no_value(ret));
-    params = util_alloc(lx->L, (list.n + 1) * sizeof *params);
-    for (uint32_t i = 0; i < list.n; i++)
-        params[i] = *(struct cfield *)list.items[i];
-    return ctype_function(lx->L, ret, params, list.n, variadic);
+    return ctype_function(lx->L, ret, params, n, variadic);
 }
 
 static struct ctype *suffixes(struct lex *lx, struct ctype *t, bool is_const)

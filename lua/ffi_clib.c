@@ -145,7 +145,7 @@ static int clib_func(lua_State *L)
     int top = lua_gettop(L);
     bool variadic = top > 4 && lua_type(L, top) == LUA_TSTRING && !strcmp(lua_tostring(L, top), "...");
     struct ctype *ret = module_type(L, 3);
-    struct cfield *params;
+    struct cfield params[CTYPE_ARGS] = { { 0 } };
     struct cdata *c;
     int n = top - 3 - variadic;
 
@@ -153,7 +153,6 @@ static int clib_func(lua_State *L)
         return luaL_error(L, "%s: over %d parameters", key, (int)CTYPE_ARGS);
     if (ctype_no_value(ret))
         return luaL_error(L, "%s returns '%s': %s", key, ctype_name(L, ret, false), ctype_no_value(ret));
-    params = util_alloc(L, ((size_t)n + 1) * sizeof *params);
     for (int i = 0; i < n; i++) {
         struct ctype *t = module_type(L, 4 + i);
 

@@ -228,7 +228,7 @@ bool conv_pointer(lua_State *L, struct ctype *t, int i, int mode, void **pointer
         return pointer_from_cdata(L, t, c, i, pointer);
     if (lua_type(L, i) == LUA_TSTRING && bytes) {
         if (mode != CONV_ARGUMENT)
-            return conv_fail(L, "a string cannot be stored in '%s': copy it to an array that lives as long as the pointer",
+            return conv_fail(L, "a string cannot be stored in '%s': copy it to an array that lives as long",
                              ctype_name(L, t, false));
         if (!t->elem_const)
             return conv_fail(L, "a string where '%s' is wanted: strings do not change; copy it to an array",
@@ -266,11 +266,10 @@ static bool array_from_string(lua_State *L, uint8_t *to, uint64_t count, int i)
     return true;
 }
 
-static bool array_from_table(lua_State *L, struct ctype *elem, uint8_t *to, uint64_t count, int i)
+/* n values of the table at i, from index first on. */
+static bool array_from_list(lua_State *L, struct ctype *elem, uint8_t *to, uint64_t count, int i, lua_Integer first,
+                            lua_Integer n)
 {
-    lua_Integer first = lua_rawgeti(L, i, 0) == LUA_TNIL, n = (lua_Integer)lua_rawlen(L, i) + 1 - first;
-
-    lua_pop(L, 1);
     if ((uint64_t)n > count)
         return conv_fail(L, "%I values for %I elements", (LUAI_UACINT)n, (LUAI_UACINT)count);
     for (lua_Integer k = 0; k < n; k++) {
@@ -282,6 +281,14 @@ static bool array_from_table(lua_State *L, struct ctype *elem, uint8_t *to, uint
     for (uint64_t k = 1; n == 1 && k < count; k++) /* one value is for all of them */
         memcpy(to + k * elem->size, to, elem->size);
     return true;
+}
+
+static bool array_from_table(lua_State *L, struct ctype *elem, uint8_t *to, uint64_t count, int i)
+{
+    lua_Integer first = lua_rawgeti(L, i, 0) == LUA_TNIL;
+
+    lua_pop(L, 1);
+    return array_from_list(L, elem, to, count, i, first, (lua_Integer)lua_rawlen(L, i) + 1 - first);
 }
 
 bool conv_array(lua_State *L, struct ctype *elem, uint8_t *to, uint64_t count, int i)
@@ -308,11 +315,8 @@ bool conv_array(lua_State *L, struct ctype *elem, uint8_t *to, uint64_t count, i
     return conv_fail(L, "%s where an array of '%s' is wanted", lua_tostring(L, -2), lua_tostring(L, -1));
 }
 
-/* The table at i, its string keys being members and its list their values in order. */
-static bool struct_from_table(lua_State *L, struct ctype *t, uint8_t *to, int i)
+static bool struct_from_list(lua_State *L, struct ctype *t, uint8_t *to, int i, lua_Integer n)
 {
-    lua_Integer n = (lua_Integer)lua_rawlen(L, i);
-
     if ((uint64_t)n > (t->is_union && t->n ? 1 : t->n))
         return conv_fail(L, "%I values for '%s'", (LUAI_UACINT)n, ctype_name(L, t, false));
     for (lua_Integer k = 0; k < n; k++) {
@@ -325,6 +329,14 @@ static bool struct_from_table(lua_State *L, struct ctype *t, uint8_t *to, int i)
             return conv_fail(L, "%s: %s", f->name ? f->name : "?", lua_tostring(L, -1));
         lua_pop(L, 1);
     }
+    return true;
+}
+
+/* The table at i, its string keys being members and its list their values in order. */
+static bool struct_from_table(lua_State *L, struct ctype *t, uint8_t *to, int i)
+{
+    if (!struct_from_list(L, t, to, i, (lua_Integer)lua_rawlen(L, i)))
+        return false;
     for (lua_pushnil(L); lua_next(L, i); lua_pop(L, 1)) {
         struct cfield f;
 
@@ -382,24 +394,33 @@ bool conv_put(lua_State *L, struct ctype *t, void *to, int i, int mode)
     }
 }
 
+/* Is the only value at i that of the whole object, not that of its first part? */
+static bool is_whole(lua_State *L, const struct ctype *t, int i)
+{
+    const struct cdata *c = cdata_test(L, i);
+
+    if (c && t->kind == CTYPE_ARRAY)
+        return c->type->kind == CTYPE_ARRAY && ctype_same(c->type->elem, t->elem);
+    if (c)
+        return c->type == t;
+    return lua_istable(L, i) || (t->kind == CTYPE_ARRAY && lua_type(L, i) == LUA_TSTRING && ctype_bytes(t->elem));
+}
+
 bool conv_list(lua_State *L, struct ctype *t, uint8_t *to, uint64_t count, int i, int n)
 {
-    bool one = n == 1 && (lua_istable(L, i) || cdata_test(L, i) ||
-                          (t->kind == CTYPE_ARRAY && lua_type(L, i) == LUA_TSTRING && ctype_bytes(t->elem)));
     bool ok;
 
     if (!n)
         return true;
-    /* A table or a whole object may be the value of the object, or that of its only element. */
-    if (one && !(t->kind == CTYPE_ARRAY && cdata_test(L, i) && cdata_test(L, i)->type->kind != CTYPE_ARRAY))
+    if (n == 1 && is_whole(L, t, i))
         return t->kind == CTYPE_ARRAY ? conv_array(L, t->elem, to, count, i) : conv_put(L, t, to, i, CONV_STORE);
     lua_createtable(L, n, 0);
     for (int k = 0; k < n; k++) {
         lua_pushvalue(L, i + k);
         lua_rawseti(L, -2, k + 1);
     }
-    ok = t->kind == CTYPE_ARRAY ? array_from_table(L, t->elem, to, count, lua_absindex(L, -1))
-                                : struct_from_table(L, t, to, lua_absindex(L, -1));
+    ok = t->kind == CTYPE_ARRAY ? array_from_list(L, t->elem, to, count, lua_absindex(L, -1), 1, n)
+                                : struct_from_list(L, t, to, lua_absindex(L, -1), n);
     if (ok)
         lua_pop(L, 1);
     return ok;
@@ -423,7 +444,7 @@ static int cast_number(lua_State *L, struct ctype *t, int i)
     else if (lua_type(L, i) == LUA_TSTRING && t->kind == CTYPE_ENUM && put_integer(L, t, &bits, i))
         v = (lua_Integer)load_integer(t, (uint8_t *)&bits);
     else if (lua_type(L, i) != LUA_TNUMBER)
-        return cdata_describe(L, i), luaL_error(L, "ffi.cast: %s cannot be a number", lua_tostring(L, -1));
+        return cdata_describe(L, i), luaL_error(L, "ffi.cast: %s is no number", lua_tostring(L, -1));
     else if (!util_integer(L, i, &v)) {
         d = lua_tonumber(L, i);
         if (t->kind == CTYPE_FLOAT) {

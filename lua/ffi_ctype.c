@@ -126,11 +126,11 @@ struct ctype *ctype_pointer(lua_State *L, struct ctype *t, bool is_const)
 
 struct ctype *ctype_array(lua_State *L, struct ctype *t, bool is_const, uint64_t count)
 {
+    struct ctype **bucket = &room_of(L)->arrays[(((uintptr_t)t >> 5) + count) % CTYPE_BUCKETS], *a;
     uint32_t depth;
-    struct ctype *a;
 
-    for (a = t->arrays; a; a = a->next_array)
-        if (a->count == count && a->elem_const == is_const)
+    for (a = *bucket; a; a = a->next)
+        if (a->elem == t && a->count == count && a->elem_const == is_const)
             return a;
     if (!t->complete || t->open)
         luaL_error(L, "ffi: an array of '%s', whose size is not known", ctype_name(L, t, false));
@@ -146,25 +146,44 @@ struct ctype *ctype_array(lua_State *L, struct ctype *t, bool is_const, uint64_t
     a->size = a->open ? 0 : count * t->size;
     a->align = t->align;
     a->complete = !a->open;
-    a->next_array = t->arrays;
-    t->arrays = a;
+    a->next = *bucket;
+    *bucket = a;
     return a;
 }
 
-struct ctype *ctype_function(lua_State *L, struct ctype *ret, struct cfield *params, uint32_t n, bool variadic)
+static bool same_parameters(const struct ctype *f, const struct cfield *params, uint32_t n)
+{
+    if (f->n != n)
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (f->fields[i].type != params[i].type)
+            return false;
+    return true;
+}
+
+struct ctype *ctype_function(lua_State *L, struct ctype *ret, const struct cfield *params, uint32_t n, bool variadic)
 {
     uint32_t depth = deeper(L, ret);
+    struct cfield *fields;
     struct ctype *f;
 
+    for (f = ret->functions; f; f = f->next)
+        if (f->variadic == variadic && same_parameters(f, params, n))
+            return f;
     for (uint32_t i = 0; i < n; i++)
         if (deeper(L, params[i].type) > depth)
             depth = deeper(L, params[i].type);
+    fields = util_alloc(L, (n + 1) * sizeof *fields);
+    if (n)
+        memcpy(fields, params, n * sizeof *fields);
     f = ctype_new(L, CTYPE_FUNCTION);
     f->depth = depth;
     f->elem = ret;
-    f->fields = params;
+    f->fields = fields;
     f->n = n;
     f->variadic = variadic;
+    f->next = ret->functions;
+    ret->functions = f;
     return f;
 }
 
@@ -239,8 +258,11 @@ static void wrap_name(lua_State *L, const struct ctype *t, bool is_const)
         wrap_name(L, t->elem, false);
         return;
     }
-    lua_pushfstring(L, "%s%s%s%s", is_const ? "const " : "", t->name ? t->name : t->is_union ? "union" : "struct", space,
-                    inner);
+    lua_pushfstring(L, "%s%s%s%s", is_const ? "const " : "",
+                    t->name       ? t->name
+                    : t->is_union ? "union"
+                                  : "struct",
+                    space, inner);
     lua_remove(L, -2);
 }
 

@@ -234,8 +234,8 @@ static int module_string(lua_State *L)
         const struct cdata *c = cdata_test(L, 1);
 
         if (c && (c->type->kind == CTYPE_STRUCT || (c->type->elem->kind != CTYPE_VOID && c->type->elem->size != 1)))
-            return luaL_error(L, "ffi.string: '%s' has no end of its own: give a length", ctype_name(L, c->type, false));
-        /* strnlen of what cannot be known stops at the 0 as well, but wants an end that does not wrap around. */
+            return luaL_error(L, "ffi.string: '%s' has no end of its own: give a length",
+                              ctype_name(L, c->type, false));
         n = span.size == UINT64_MAX ? strlen((const char *)span.p) : strnlen((const char *)span.p, (size_t)span.size);
     }
     lua_pushlstring(L, (const char *)span.p, (size_t)n);
@@ -296,8 +296,10 @@ static int module_gc(lua_State *L)
     if (!lua_isnil(L, 2)) {
         if (t && t->kind == CTYPE_POINTER)
             t = t->elem;
-        if (!t || t->kind != CTYPE_FUNCTION || f->callback)
-            return luaL_error(L, "ffi.gc: the finalizer is a C function, not %s", (cdata_describe(L, 2), lua_tostring(L, -1)));
+        if (!t || t->kind != CTYPE_FUNCTION || f->callback) {
+            cdata_describe(L, 2);
+            return luaL_error(L, "ffi.gc: the finalizer is a C function, not %s", lua_tostring(L, -1));
+        }
         if (t->n != 1 || t->variadic || t->fields[0].type->kind != CTYPE_POINTER)
             return luaL_error(L, "ffi.gc: the finalizer takes one pointer, unlike '%s'", ctype_name(L, t, false));
         if (!conv_pointer(L, t->fields[0].type, 1, CONV_ARGUMENT, &p))
@@ -391,6 +393,8 @@ int module_open(lua_State *L)
     if (!(s->host->caps & VFU_CAP_FFI))
         return luaL_error(L, "ffi is not given to this device: --deny ffi has taken it away");
     s->ffi_where = util_where(L, 1);
+    if (!*s->ffi_where) /* pcall(require, "ffi") */
+        s->ffi_where = util_where(L, 2);
     if (s->declared)
         module_check_needs(L);
     if (!s->ffi) {

@@ -19,6 +19,8 @@
 #define CTYPE_DEPTH 100u                   /* of types within types: bounds every recursion over them */
 #define CTYPE_OPEN UINT64_MAX              /* the count of an array without one: [] or [?] */
 #define CTYPE_ARGS 64u                     /* arguments of a call */
+#define CTYPE_BUCKETS 512u                 /* of arrays, by element and count */
+#define CCALL_DEPTH 32u                    /* calls of C within each other: a device's thread has little stack */
 
 enum ctype_kind {
     CTYPE_VOID,
@@ -73,7 +75,7 @@ struct ctype {
     struct ctype *elem; /* pointed to, in an array, returned by a function */
     struct cfield *fields;
     struct ctype *pointers[2]; /* to this: [1] to const */
-    struct ctype *arrays, *next_array;
+    struct ctype *functions, *next; /* those that return this; the next of its bucket or list */
     ffi_type *ffi;
     ffi_cif *cif;
 };
@@ -93,6 +95,7 @@ struct closure;
 struct ffi_room {
     struct script *script;
     struct ctype basic[BASICS];
+    struct ctype *arrays[CTYPE_BUCKETS];
     uint32_t ntypes;
     int tags_ref, names_ref, keep_ref, cache_ref; /* tables: "struct x", identifiers, strings kept, type by its text */
     int callbacks_ref;                            /* closure -> its object, weak */
@@ -112,8 +115,8 @@ void ctype_open(lua_State *L, struct ffi_room *room);
 struct ctype *ctype_new(lua_State *L, enum ctype_kind kind);
 struct ctype *ctype_pointer(lua_State *L, struct ctype *t, bool is_const);
 struct ctype *ctype_array(lua_State *L, struct ctype *t, bool is_const, uint64_t count);
-/* A function type of these parameters (kept); ret and parameters are already what can be passed. */
-struct ctype *ctype_function(lua_State *L, struct ctype *ret, struct cfield *params, uint32_t n, bool variadic);
+/* ret and parameters are already what can be passed. */
+struct ctype *ctype_function(lua_State *L, struct ctype *ret, const struct cfield *params, uint32_t n, bool variadic);
 const char *ctype_name(lua_State *L, const struct ctype *t, bool is_const); /* pushes it */
 const char *ctype_keep(lua_State *L, const char *text, size_t len);         /* the interned string, kept */
 bool ctype_same(const struct ctype *a, const struct ctype *b);
@@ -208,11 +211,12 @@ int ccall_call(lua_State *L, struct ctype *f, void *fn, const char *name, int fi
 /* A call of C that runs on this thread: where callbacks may happen, and what came of them. */
 struct ccall {
     struct ccall *outer;
+    uint32_t depth;
     struct ffi_room *room; /* NULL: no callbacks in here */
     lua_State *L;
     int error; /* stack index of what a callback has raised, or 0 */
 };
-void callback_enter(struct ccall *call);
+bool callback_enter(struct ccall *call); /* false: too deep; nothing is entered */
 void callback_leave(struct ccall *call);
 /* Pushes a callback for the function at i; t points to its type. */
 void callback_new(lua_State *L, struct ctype *t, int i);

@@ -13,7 +13,7 @@
 #include "lua/binding.h"
 
 #define GC_SLACK ((size_t)256 << 10) /* growth before a collection is worth while */
-#define GC_STEP 16                   /* KiB of allocation that one deferred step makes up for */
+#define GC_STEP_LOG2 9               /* of the allocation in bytes that one step makes up for: Lua's unit for its work */
 
 #define REPORT_BURST 4u
 #define REPORT_WINDOW UINT64_C(1000000000)
@@ -330,18 +330,51 @@ void state_enter(struct script *s)
     atomic_store_explicit(&s->epoch, epoch + 1, memory_order_relaxed);
 }
 
+/*
+ * Lua begins to sweep by freeing, in one go, whatever is newer than the newest object that lives. A new object at the start
+ * of a cycle leaves only what the cycle itself sees coming for that; the rest is swept in steps.
+ */
+static int put_fence(lua_State *L)
+{
+    lua_createtable(L, 0, 0);
+    lua_rawseti(L, LUA_REGISTRYINDEX, script_of(L)->fence_ref);
+    return 0;
+}
+
+static void begin_cycle(struct script *s)
+{
+    s->gc_seen = s->used;
+    lua_pushcfunction(s->L, put_fence);
+    if (lua_pcall(s->L, 0, 0, 0)) /* no memory: this cycle sweeps at once */
+        lua_pop(s->L, 1);
+}
+
+/*
+ * One step, and one for each 512 bytes that were allocated since the last: who allocates little is never held up for long, who
+ * allocates much waits in proportion. A step of size 0 is Lua's basic one; with another size it would at once work off
+ * all that was allocated while the collector stood still, which is most of a cycle. True at the end of a cycle.
+ */
+static bool collect_steps(struct script *s)
+{
+    size_t grown = s->used > s->gc_seen ? s->used - s->gc_seen : 0;
+    bool done = false;
+
+    for (size_t n = 1 + (grown >> GC_STEP_LOG2); n && !done; n--)
+        done = lua_gc(s->L, LUA_GCSTEP, 0);
+    s->gc_seen = s->used;
+    return done;
+}
+
 static void collect_step(void *arg)
 {
     struct script *s = arg;
 
     s->gc_armed = false;
     state_enter(s);
-    if (lua_gc(s->L, LUA_GCSTEP, GC_STEP)) {
+    if (collect_steps(s))
         s->gc_mark = s->used + s->used / 2 + GC_SLACK;
-        state_leave(s);
-        return;
-    }
-    s->gc_mark = 0; /* the cycle goes on: state_leave arms the next step */
+    else
+        s->gc_mark = 0; /* the cycle goes on: state_leave arms the next step */
     state_leave(s);
 }
 
@@ -357,10 +390,12 @@ static void collect_some(struct script *s)
     }
     if (s->gc_armed)
         return;
+    if (s->gc_mark)
+        begin_cycle(s);
     if (s->host->defer(s->host, collect_step, s) == 0) {
         s->gc_armed = true;
     } else {
-        lua_gc(s->L, LUA_GCSTEP, GC_STEP);
+        collect_steps(s);
         s->gc_mark = s->used + GC_SLACK / 4;
     }
 }
@@ -407,6 +442,8 @@ static int open_all(lua_State *L)
 {
     open_sandbox(L);
     open_vfu(L);
+    lua_newtable(L);
+    script_of(L)->fence_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
 
@@ -461,6 +498,7 @@ int state_run(struct script *s)
     if (s->result)
         return s->result;
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->dev_ref); /* STACK_DEVICE */
+    lua_gc(L, LUA_GCINC, 0, 0, GC_STEP_LOG2);
     lua_gc(L, LUA_GCCOLLECT);
     lua_gc(L, LUA_GCSTOP);
     s->gc_mark = s->used + GC_SLACK;

@@ -5,7 +5,8 @@ LUA_LIBRARY = \
 	sdk/lua/library/vfu.lua \
 	sdk/lua/library/spec.lua \
 	sdk/lua/library/device.lua \
-	sdk/lua/library/memory.lua
+	sdk/lua/library/memory.lua \
+	sdk/lua/library/ffi.lua
 lualibrarydir = $(datadir)/vfu-host/lua/library
 dist_lualibrary_DATA = $(LUA_LIBRARY)
 luasettingsdir = $(datadir)/vfu-host/lua

@@ -23,11 +23,13 @@
 
 /* In the order of the manual: that of sdk/lua/local.mk. */
 static const char *const library[] = { LIBRARY "vfu.lua", LIBRARY "spec.lua", LIBRARY "device.lua", LIBRARY "memory.lua",
-                                       NULL };
+                                       LIBRARY "ffi.lua", NULL };
 
 static const char script[] =
     "local vfu = require 'vfu'\n"
-    "local d = vfu.device('d', { pci = { vendor = 1, device = 2, intx = true }, dma = { map = true } })\n"
+    "require 'ffi'\n"
+    "local d = vfu.device('d', { pci = { vendor = 1, device = 2, intx = true }, dma = { map = true },\n"
+    "  needs = { 'ffi' } })\n"
     "b = d:bar(0, { size = 4096, doorbells = { { 0, 4 }, { 8, 4, match = 5 } } }, {\n"
     "  vfu.reg('GRANT', 0x100, 4), vfu.reg('OUT', 0x104, 4) })\n"
     "local ram = d:bar(1, { size = 4096, ram = true, doorbells = { { 16, 0, shadow = true } } })\n"
@@ -200,6 +202,8 @@ static void test_names(void **state)
     open_proxy(L);
     mark_table(defs, L, "vfu.Log", ".", &missing);
     mark_table(defs, L, "vfu", ".", &missing);
+    lua_getfield(L, -1, "ffi");
+    mark_table(defs, L, "ffi", ".", &missing);
     lua_pop(L, 1);
 
     lua_rawgeti(L, LUA_REGISTRYINDEX, ((struct script *)f->self)->members_ref);

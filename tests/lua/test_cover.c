@@ -24,7 +24,6 @@ struct left_out {
 static const struct left_out host_left_out[] = {
     { "struct_size", "the binding reads members of the first release only" },
     { "abi_version", "the loader has compared it" },
-    { "caps", "what is offered and not granted is of no use to a script: dev:granted tells" },
     { "ctx", "the host's own" },
     { "watch_fd", "a script has no file descriptors: io is closed to it" },
     { "unwatch_fd", "as watch_fd" },
