@@ -245,7 +245,8 @@ static int handle_set_irqs(struct session *s, struct message *m)
     if (m->fds_lost)
         return session_refuse(s, -EMFILE, m, "descriptors were lost: more than %u, or this process is at its limit",
                               TRANSPORT_FDS);
-    return counted(s, irq_set(s->dev->irq, &set, m->body + sizeof set, m->size - (uint32_t)sizeof set, m->fds, m->nfds));
+    return counted(s, irq_set(s->dev->irq, &set, m->body + sizeof set, m->size - (uint32_t)sizeof set, m->fds,
+                              m->nfds));
 }
 
 static int handle_reset(struct session *s, struct message *m)

@@ -205,9 +205,9 @@ static bool handle(struct session *s, struct message *m)
         error = run_command(s, m);
     } else if (type == VFU_MSG_REPLY) {
         /* Answered only if it answers nothing. It may have filled the room with the next DMA message. */
-        error = s->twin.fd >= 0 ? session_refuse(s, -EINVAL, m, "a reply (id %u) came on the main socket, where nothing "
-                                                 "was asked", m->header.id)
-                                : transfer_reply(&s->dev->transfer, m);
+        error = s->twin.fd < 0 ? transfer_reply(&s->dev->transfer, m)
+                               : session_refuse(s, -EINVAL, m, "a reply (id %u) came on the main socket, where nothing was "
+                                                "asked", m->header.id);
         if (!error || s->dead)
             return !s->dead;
         if (!reply_room(s, 0, &room))

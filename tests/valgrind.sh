@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# valgrind.sh - runs test programs under valgrind's memcheck: those of tests/unit themselves, of the others the hosts that
-# they start. An invalid access, a use of what was never set, a leak, or a descriptor that is open at the end fails.
+# valgrind.sh - runs test programs under valgrind's memcheck: those of tests/unit themselves, of the others the hosts
+# that they start. An invalid access, a use of what was never set, a leak, or a descriptor that is open at the end fails.
 # Its files are in ./valgrind. VALGRIND_JOBS (2) run at a time. Exit status 77: left out, there is no valgrind.
 #
 # Left out for good: test_fault moves the stack away under its signal handler, which valgrind cannot follow;

@@ -139,7 +139,8 @@ static uint32_t transfer(struct vfuc *c, uint32_t what, uint64_t addr, uint64_t 
 /* ---- VERSION: what is agreed on */
 
 static const char stock[] =
-    "{\"capabilities\": {\"pgsizes\": 4096, \"max_msg_fds\": 16, \"max_dma_maps\": 65535, \"max_data_xfer_size\": 1048576, "
+    "{\"capabilities\": {\"pgsizes\": 4096, \"max_msg_fds\": 16, \"max_dma_maps\": 65535, "
+    "\"max_data_xfer_size\": 1048576, "
     "\"migration\": {\"max_bitmap_size\": 268435456, \"pgsize\": 4096}, \"write_multiple\": true}}";
 
 static json_t *agreed(const char *proposal)
@@ -359,6 +360,42 @@ static void refused_again_and_again(void **state)
     assert_in_range(rig_said(&rig, "client_write_multi"), 1, 30);
     close(fd);
     stop(NULL);
+}
+
+/* Areas with too little room: what it takes, and nothing else; with room, the areas and one descriptor. */
+static void sparse_areas_need_room(void **state)
+{
+    static const uint32_t room[] = { 32, 79, 80, 4096 };
+    struct vfuc *c = client((struct vfuc_options){ 0 });
+    int idle = rig_fds(&rig);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof room / sizeof room[0]; i++) {
+        struct vfio_region_info query = { .argsz = room[i], .index = 4 }, info;
+        struct vfio_region_info_cap_sparse_mmap cap;
+        uint8_t reply[256];
+        int fds[4];
+        struct vfuc_request request = { .command = VFU_CMD_DEVICE_GET_REGION_INFO, .body = &query, .size = sizeof query,
+                                        .reply = reply, .reply_max = sizeof reply, .reply_fds = fds,
+                                        .reply_fds_max = 4 };
+
+        assert_int_equal(vfuc_request(c, &request), 0);
+        memcpy(&info, reply, sizeof info);
+        assert_int_equal(info.argsz, 80);
+        assert_int_equal(info.flags, VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE |
+                                     VFIO_REGION_INFO_FLAG_MMAP | VFIO_REGION_INFO_FLAG_CAPS);
+        assert_int_equal(request.reply_nfds, room[i] >= 80);
+        assert_int_equal(request.reply_size, room[i] >= 80 ? 80 : 32);
+        assert_int_equal(info.cap_offset, room[i] >= 80 ? 32 : 0);
+        if (room[i] < 80)
+            continue;
+        close(fds[0]);
+        memcpy(&cap, reply + 32, sizeof cap);
+        assert_int_equal(cap.header.id, VFIO_REGION_INFO_CAP_SPARSE_MMAP);
+        assert_int_equal(cap.nr_areas, 2);
+    }
+    assert_int_equal(rig_fds(&rig), idle);
+    vfuc_free(c);
 }
 
 /* ---- both directions at a time */
@@ -709,6 +746,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(maps_are_counted, start_testdev, stop),
         cmocka_unit_test_setup_teardown(bitmaps_are_limited, start_testdev, stop),
         cmocka_unit_test(refused_again_and_again),
+        cmocka_unit_test_setup_teardown(sparse_areas_need_room, start_testdev, stop),
         cmocka_unit_test_setup_teardown(commands_during_dma, start_testdev, stop),
         cmocka_unit_test_setup_teardown(dma_that_nobody_answers, start_two, stop),
         cmocka_unit_test_setup_teardown(twin_is_lost, start_testdev, stop),

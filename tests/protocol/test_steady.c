@@ -91,8 +91,8 @@ static int refusals(const struct proto_case *test, uint16_t *command)
     return n;
 }
 
-/* Every request that a table says is refused has a line that names the command. A host takes a few cases only: after ten
- * lines of a kind in a second it keeps the rest back. */
+/* Every request that a table says is refused has a line that names the command. A host takes a few cases only: after
+ * ten lines of a kind in a second it keeps the rest back. */
 static void each_refusal_has_its_line(void **state)
 {
     struct proto_host host = { 0 };
@@ -125,7 +125,8 @@ static void each_refusal_has_its_line(void **state)
                 fail_msg("%s: %s: %s", proto_tables[t]->name, test->name, wrong);
             if (rig_said(&rig, command_name(command)) <= before) {
                 rig_show(&rig);
-                fail_msg("%s: %s: no line in the log names %s", proto_tables[t]->name, test->name, command_name(command));
+                fail_msg("%s: %s: no line in the log names %s", proto_tables[t]->name, test->name,
+                         command_name(command));
             }
             lines += n;
             checked++;
@@ -246,7 +247,8 @@ static uint16_t sending;
 static int send_request(struct vfuc *c, const uint8_t *body, size_t size)
 {
     static uint8_t reply[65536];
-    struct vfuc_request request = { .command = sending, .body = body, .size = size, .reply = reply, .reply_max = sizeof reply };
+    struct vfuc_request request = { .command = sending, .body = body, .size = size, .reply = reply,
+                                    .reply_max = sizeof reply };
 
     return vfuc_request(c, &request);
 }
@@ -351,7 +353,8 @@ static void nothing_for_a_message(void **state)
     if (sanitized())
         skip();
     for (uint32_t i = 0; i < 3; i++) {
-        struct vfuc_options options = { .struct_size = sizeof options, .flags = VFUC_WAIT | (i == 2 ? VFUC_TWIN_SOCKET : 0) };
+        struct vfuc_options options = { .struct_size = sizeof options,
+                                        .flags = VFUC_WAIT | (i == 2 ? VFUC_TWIN_SOCKET : 0) };
         struct vfuc *c = vfuc_new(&options);
         void *memory;
 
@@ -432,7 +435,8 @@ static void little_memory(struct rig *r)
 /* In little address space, requests that name absurd sizes are answered, and none of them is believed. */
 static void absurd_numbers(void **state)
 {
-    static const uint64_t numbers[] = { 0x7fffffff, 0xffffffff, 0x100000000, 0x7fffffffffffffff, UINT64_MAX, 0xfffffffffffff000 };
+    static const uint64_t numbers[] = { 0x7fffffff, 0xffffffff,         0x100000000,       0x7fffffffffffffff,
+                                        UINT64_MAX, 0xfffffffffffff000 };
     struct vfuc *c;
     uint64_t largest;
 
@@ -465,7 +469,8 @@ static void absurd_numbers(void **state)
         SEND(c, B4(24), B4(2), B8(0), B8(0));
         sending = VFU_CMD_DEVICE_FEATURE; /* start, report, state */
         SEND(c, B4(n), B4(VFIO_DEVICE_FEATURE_SET | 6), B8(4096), B4(n), B4(0), B8(0), B8(n));
-        SEND(c, B4(0xffffffff), B4(VFIO_DEVICE_FEATURE_SET | 6), B8(4096), B4(1), B4(0), B8(0), B8(n & ~UINT64_C(4095)));
+        SEND(c, B4(0xffffffff), B4(VFIO_DEVICE_FEATURE_SET | 6), B8(4096), B4(1), B4(0), B8(0),
+             B8(n & ~UINT64_C(4095)));
         SEND(c, B4(0xffffffff), B4(VFIO_DEVICE_FEATURE_GET | 8), B8(0), B8(n & ~UINT64_C(4095)), B8(4096));
         SEND(c, B4(0xffffffff), B4(VFIO_DEVICE_FEATURE_GET | 8), B8(0), B8(4096), B8(n));
         SEND(c, B4(8), B4(VFIO_DEVICE_FEATURE_SET | 7));
