@@ -169,7 +169,7 @@ void bare_serve(int fd)
     bare.rx = malloc(ROOM);
     bare.tx = malloc(ROOM);
     if (bare.tx)
-        memset(bare.tx, 0xa5, ROOM); /* memory of its own: what nobody has written is one page of zeros, always in cache */
+        memset(bare.tx, 0xa5, ROOM); /* what nobody has written is one page of zeros, always in cache */
     while (bare.rx && bare.tx) {
         struct iovec iov = { bare.rx + have, ROOM - have };
         struct msghdr msg = { .msg_iov = &iov,

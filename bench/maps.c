@@ -33,7 +33,8 @@ static uint64_t ordered; /* how many of order[] are filled in */
 static struct map_message map_message(uint64_t page, uint64_t offset)
 {
     return (struct map_message){ { (uint16_t)page, VFU_CMD_DMA_MAP, sizeof(struct map_message), 0, 0 },
-                                 { 32, VFU_DMA_MAP_READABLE | VFU_DMA_MAP_WRITEABLE, offset, BASE + page * PAGE, PAGE } };
+                                 { 32, VFU_DMA_MAP_READABLE | VFU_DMA_MAP_WRITEABLE, offset, BASE + page * PAGE,
+                                   PAGE } };
 }
 
 /* The same shuffle each time, by a generator of our own: runs are to be compared. */

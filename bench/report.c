@@ -71,11 +71,11 @@ static const char *duration(double ns, char text[16])
 
 static const char notes[] =
     "each: the mean of a round of n operations, its median over the rounds; round: n times that. ratio: of what bare,\n"
-    "or what `of` names, takes in the same round, median over the rounds. CPU: of the peer's process. All on one core,\n"
-    "in turns, where the name does not say otherwise. bare blocks in recvmsg, answers what is there in one sendmsg, and\n"
-    "stores what writes bring in a flat array without a look at where. plain.so has a register without anything to it;\n"
-    "edu's is locked during DMA; testdev has doorbells in the same BAR; memory.so has memory there. Maps are of a page\n"
-    "each. asked: of the host, a ratio at most if it has no unit.\n";
+    "or what `of` names, takes in the same round, median over the rounds. CPU: of the peer's process. All on one\n"
+    "core, in turns, where the name does not say otherwise. bare blocks in recvmsg, answers what is there in one\n"
+    "sendmsg, and stores what writes bring in a flat array without a look at where. plain.so has a register without\n"
+    "anything to it; edu's is locked during DMA; testdev has doorbells in the same BAR; memory.so has memory there.\n"
+    "Maps are of a page each. asked: of the host, a ratio at most if it has no unit.\n";
 
 void report_text(const struct report *report)
 {
@@ -97,8 +97,8 @@ void report_text(const struct report *report)
         const struct peer *peer = &report->peers[p];
 
         if (peer->client)
-            printf("%-38s %-22s %lu KiB when idle, %lu KiB after all of this; started in %.1f ms\n", "resident memory",
-                   peer->name, peer->rss, peer_rss(peer), peer->start_ms);
+            printf("%-38s %-22s %lu KiB when idle, %lu KiB after all of this; started in %.1f ms\n",
+                   "resident memory", peer->name, peer->rss, peer_rss(peer), peer->start_ms);
     }
     printf("\n%s", notes);
 }
@@ -113,8 +113,8 @@ void report_json(const struct report *report)
         for (size_t p = 0; p < report->npeers; p++) {
             if (!take(report, w, p, &l))
                 continue;
-            printf("%s\n  {\"work\": \"%s\", \"peer\": \"%s\", \"n\": %llu, \"ns\": %.2f, \"ratio\": %.4f, \"of\": \"%s\", "
-                   "\"cpu_ns\": %.2f, \"cpu_ratio\": %.4f}",
+            printf("%s\n  {\"work\": \"%s\", \"peer\": \"%s\", \"n\": %llu, \"ns\": %.2f, \"ratio\": %.4f, "
+                   "\"of\": \"%s\", \"cpu_ns\": %.2f, \"cpu_ratio\": %.4f}",
                    comma, l.work->name, l.peer->name, (unsigned long long)l.n, l.wall, l.ratio, l.against, l.cpu,
                    l.cpu_ratio);
             comma = ",";
@@ -127,8 +127,8 @@ void report_json(const struct report *report)
 
         if (!peer->client)
             continue;
-        printf("%s\n  {\"peer\": \"%s\", \"rss_kib\": %lu, \"rss_after_kib\": %lu, \"start_ms\": %.2f}", comma, peer->name,
-               peer->rss, peer_rss(peer), peer->start_ms);
+        printf("%s\n  {\"peer\": \"%s\", \"rss_kib\": %lu, \"rss_after_kib\": %lu, \"start_ms\": %.2f}", comma,
+               peer->name, peer->rss, peer_rss(peer), peer->start_ms);
         comma = ",";
     }
     printf("\n]}\n");
