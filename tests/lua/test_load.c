@@ -119,9 +119,9 @@ static const struct {
     { DEVICE "getmetatable(d).__newindex = nil", "attempt to index a string value|attempt" },
     { DEVICE "error({})", "table" },
     { DEVICE "error()", "nil" },
-    { DEVICE "local function f() return 1 + f() end f()", "not enough memory: a script has 64 MiB|stopped after its time" },
-    { DEVICE "local t = {} for i = 1, 1e9 do t[i] = i end", "not enough memory|stopped after its time" },
-    { DEVICE "local s = string.rep('x', 1 << 30)", "not enough memory|stopped after its time" },
+    { DEVICE "local function f() return 1 + f() end f()", "not enough memory: a script has 64 MiB" },
+    { DEVICE "local t = {} for i = 1, 1e9 do t[i] = i end", "not enough memory" },
+    { DEVICE "local s = string.rep('x', 1 << 30)", "not enough memory" },
 };
 
 static void test_bad_scripts(void **state)
@@ -136,7 +136,8 @@ static void test_bad_scripts(void **state)
         if (rc != -ENOEXEC || f->errors != 1)
             fail_msg("case %zu: %s\n-> %d, %u errors, log: %s", i, bad[i].script, rc, f->errors, f->log);
         for (part = strtok_r(parts, "|", &save); part; part = strtok_r(NULL, "|", &save))
-            if (!strstr(f->log, part))
+            /* Under a sanitizer a script may meet its time limit before its memory's. */
+            if (!strstr(f->log, part) && !(strstr(part, "memory") && strstr(f->log, "stopped after its time")))
                 fail_msg("case %zu: %s\nlog: %swithout: %s", i, bad[i].script, f->log, part);
         fake_stop(f);
         free(f);
