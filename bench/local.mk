@@ -21,6 +21,7 @@ bench_plain_la_LDFLAGS = $(MODULE_LDFLAGS) -rpath /nowhere
 CLEANFILES += bench/plain.la
 bench_isolate_SOURCES = bench/isolate.c
 bench_isolate_LDADD = sdk/client/libclient.la
+EXTRA_DIST += bench/RESULTS.md
 CLEANFILES += bench/bench$(EXEEXT) bench/isolate$(EXEEXT)
 
 bench: all
