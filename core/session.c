@@ -510,7 +510,7 @@ bool session_drain(struct session *s)
     if (s->busy)
         return false;
     /* A receive that falls short says that the stream is empty for now: only one more tells whether it has ended. */
-    for (int i = 0; i < 64 && rests < 2 && !s->dead; i++) {
+    for (int i = 0; i < TURNS_TO_THE_END && rests < 2 && !s->dead; i++) {
         s->busy = true;
         rests += !turn(s);
         s->busy = false;
