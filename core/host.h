@@ -121,8 +121,11 @@ bool host_gone(const struct host *host);
 void host_blame(struct host *host, int what, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* What a callback may return: -4095 to `most`. Else the fault is reported, and the result is -EIO. */
 int32_t host_result(struct host *host, enum host_result which, int32_t result, int32_t most);
-/* The flags that a function asks for; 0: none. One of several is enough. */
-uint64_t host_call_caps(enum host_call call);
+/* The device's own, which holds what is not one plugin's, whichever plugin calls. */
+struct host *host_outermost(const struct host *host);
+/* Of core/calls.c: a function's name, and the flags that it asks for; 0: none. One of several is enough. */
+const char *calls_name(enum host_call call);
+uint64_t calls_caps(enum host_call call);
 /* params_declare, param_int and so on work on host->params, for every table. */
 void host_fill_params(struct vfu_host *table);
 

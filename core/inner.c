@@ -40,7 +40,7 @@ static int check(const struct vfu_host *table, enum host_call call)
 {
     bool elsewhere;
 
-    return host_check(host_of(table), call, host_call_caps(call), &elsewhere);
+    return host_check(host_of(table), call, calls_caps(call), &elsewhere);
 }
 
 /* ---- functions that go outwards ------------------------------------------------------------------------------ */

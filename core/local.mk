@@ -3,6 +3,8 @@
 
 noinst_LTLIBRARIES += core/libcore.la
 core_libcore_la_SOURCES = \
+	core/calls.c \
+	core/calls.h \
 	core/command.c \
 	core/command.h \
 	core/cross.c \
@@ -17,6 +19,8 @@ core_libcore_la_SOURCES = \
 	core/dma.h \
 	core/dump.c \
 	core/dump.h \
+	core/extend.c \
+	core/extend.h \
 	core/fair.c \
 	core/fair.h \
 	core/fault.c \
