@@ -10,7 +10,9 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
+#include "core/confighw.h"
 #include "core/device.h"
 #include "core/inner.h"
 
@@ -148,6 +150,43 @@ static int64_t run_poll_every(struct host *host, const struct call_args *a)
     return work_poll_every(host, a->n[0]);
 }
 
+static int64_t run_config_read(struct host *host, const struct call_args *a)
+{
+    return confighw_read(&host->dev->config, (uint32_t)a->n[0], (uint32_t)a->n[1], a->p[0]);
+}
+
+static int64_t run_config_write(struct host *host, const struct call_args *a)
+{
+    int error = confighw_write(&host->dev->config, (uint32_t)a->n[0], (uint32_t)a->n[1], a->p[0]);
+
+    if (error == -EACCES)
+        host_blame(host, HOST_CONFIG_WRITE, "it writes %u bytes at %#x of config space, and some of that is not the "
+                   "device's to change (EACCES)", (uint32_t)a->n[1], (uint32_t)a->n[0]);
+    return error;
+}
+
+static int64_t run_region_look(struct host *host, const struct call_args *a)
+{
+    struct device *dev = host->dev;
+    struct vfu_region_state *state = a->p[0], known = { 0 };
+    uint32_t region = (uint32_t)a->n[0], size = state->struct_size < sizeof known ? state->struct_size : sizeof known;
+    bool decoded;
+
+    known.struct_size = state->struct_size;
+    known.size = device_region_size(dev, region);
+    if (!known.size)
+        return -ENOENT;
+    known.address = confighw_address(&dev->config, region, &decoded);
+    known.flags = (decoded ? VFU_REGION_DECODED : 0) | (dev->mapped >> region & 1 ? VFU_REGION_MAPPED : 0);
+    memcpy(state, &known, size);
+    return 0;
+}
+
+static int64_t run_region_doorbell(struct host *host, const struct call_args *a)
+{
+    return ioevent_given(&host->dev->ioevent, (uint32_t)a->n[0]);
+}
+
 static const struct {
     const char *name;
     uint64_t caps; /* one of these must be granted; 0: none */
@@ -172,6 +211,10 @@ static const struct {
     [HOST_REG_SET] = { "regmap set", 0, run_reg_set },
     [HOST_POLL_EVERY] = { "poll_every", VFU_CAP_POLL, run_poll_every },
     [HOST_OPEN] = { "open", 0, NULL },
+    [HOST_CONFIG_READ] = { "config read", 0, run_config_read },
+    [HOST_CONFIG_WRITE] = { "config write", 0, run_config_write },
+    [HOST_REGION_LOOK] = { "regions look", 0, run_region_look },
+    [HOST_REGION_DOORBELL] = { "regions doorbell", 0, run_region_doorbell },
 };
 
 const char *calls_name(enum host_call call)

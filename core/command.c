@@ -187,8 +187,10 @@ static int handle_get_region_info(struct session *s, struct message *m)
         return 0; /* the client asks again, with room */
     if (nareas)
         put_sparse(reply + sizeof info, region, nareas);
-    if (info.flags & VFIO_REGION_INFO_FLAG_MMAP)
+    if (info.flags & VFIO_REGION_INFO_FLAG_MMAP) {
         session_carry(s, &region->fd, 1, false);
+        s->dev->mapped |= 1u << info.index;
+    }
     return 0;
 }
 

@@ -212,6 +212,18 @@ static bool config_intx_status(void *ctx)
     return irq_asserted(((struct device *)ctx)->irq);
 }
 
+/* Not what a client sets up before the device runs: the plugin is quiet then. */
+static void config_written(void *ctx, uint32_t offset, uint32_t size, uint32_t old, uint32_t value, uint32_t raw)
+{
+    struct device *dev = ctx;
+    const struct vfu_config_call call = {
+        .struct_size = sizeof call, .offset = offset, .size = size, .old = old, .value = value, .raw = raw,
+    };
+
+    if (dev->config_ops && !dev->stopped)
+        dev->config_ops->written(dev->self, &call);
+}
+
 static const struct pci_config_events config_events = {
     .command = config_command,
     .msi = config_msi,
@@ -220,6 +232,7 @@ static const struct pci_config_events config_events = {
     .flr = config_flr,
     .msi_pending = config_msi_pending,
     .intx_status = config_intx_status,
+    .written = config_written,
 };
 
 /* The MSI-X table and PBA as parts of a BAR. */
@@ -332,6 +345,9 @@ static int make_plugin(struct device *dev, const struct vfu_params *params)
     dev->created = true;
     if (VFU_HAS(table, extension))
         ops = table->extension(VFU_EXT_REGMAP);
+    dev->config_ops = VFU_HAS(table, extension) ? table->extension(VFU_EXT_CONFIG) : NULL;
+    if (dev->config_ops && !VFU_HAS(dev->config_ops, written))
+        dev->config_ops = NULL;
     error = regmap_bind(dev->map, guard_hooks(dev, ops), dev);
     for (uint32_t i = 0; i <= VFU_REGION_ROM; i++)
         dev->regions[i].self = dev;
@@ -571,6 +587,7 @@ void device_detach(struct device *dev)
     if (!dev->attached)
         return;
     dev->attached = false;
+    dev->mapped = 0;
     memset(&dev->client, 0, sizeof dev->client);
     host_client(&dev->host, 0);
     transfer_detach(&dev->transfer, -ECANCELED);

@@ -67,7 +67,9 @@ struct device {
     struct dirty *dirty; /* pages that the device has written */
     struct migration migration;
     struct vfu_client client; /* zero while none is attached */
+    const struct vfu_config_ops *config_ops; /* the plugin's, or NULL */
     uint32_t max_dma_maps;
+    uint32_t mapped; /* a bit for each region whose memory the client has been given */
     bool attached;
     bool resetting;
     bool holding; /* quiesced only while mapped memory goes */

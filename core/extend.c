@@ -24,13 +24,59 @@ static const struct vfu_host_regmap regmap_extension = {
     .set = extend_reg_set,
 };
 
+/* ---- vfu.config/1 ------------------------------------------------------------------------------------------------ */
+
+static int32_t extend_config_read(const struct vfu_host *table, uint32_t offset, uint32_t size, void *bytes)
+{
+    return (int32_t)INVOKE(HOST_CONFIG_READ, .n = { offset, size }, .p = { bytes });
+}
+
+static int32_t extend_config_write(const struct vfu_host *table, uint32_t offset, uint32_t size, const void *bytes)
+{
+    return (int32_t)INVOKE(HOST_CONFIG_WRITE, .n = { offset, size }, .p = { (void *)(uintptr_t)bytes });
+}
+
+static const struct vfu_host_config config_extension = {
+    .struct_size = sizeof config_extension,
+    .read = extend_config_read,
+    .write = extend_config_write,
+};
+
+/* ---- vfu.regions/1 ----------------------------------------------------------------------------------------------- */
+
+static int32_t extend_region_look(const struct vfu_host *table, uint32_t region, struct vfu_region_state *state)
+{
+    return (int32_t)INVOKE(HOST_REGION_LOOK, .n = { region }, .p = { state });
+}
+
+static int32_t extend_region_doorbell(const struct vfu_host *table, uint32_t index)
+{
+    return (int32_t)INVOKE(HOST_REGION_DOORBELL, .n = { index });
+}
+
+static const struct vfu_host_regions regions_extension = {
+    .struct_size = sizeof regions_extension,
+    .look = extend_region_look,
+    .doorbell = extend_region_doorbell,
+};
+
 /* ---- all of them ------------------------------------------------------------------------------------------------- */
 
 const void *extend_find(const struct vfu_host *table, const char *id)
 {
-    if (id && strcmp(id, VFU_EXT_REGMAP) == 0)
-        return &regmap_extension;
-    if (id && strcmp(id, VFU_EXT_LIMITS) == 0)
-        return &host_of(table)->dev->limits;
+    const struct {
+        const char *id;
+        const void *extension;
+    } all[] = {
+        { VFU_EXT_REGMAP, &regmap_extension },
+        { VFU_EXT_LIMITS, &host_of(table)->dev->limits },
+        { VFU_EXT_CONFIG, &config_extension },
+        { VFU_EXT_REGIONS, &regions_extension },
+    };
+
+    for (size_t i = 0; id && i < sizeof all / sizeof all[0]; i++) {
+        if (strcmp(id, all[i].id) == 0)
+            return all[i].extension;
+    }
     return NULL;
 }

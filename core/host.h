@@ -45,6 +45,10 @@ enum host_call {
     HOST_REG_SET,
     HOST_POLL_EVERY,
     HOST_OPEN,
+    HOST_CONFIG_READ,
+    HOST_CONFIG_WRITE,
+    HOST_REGION_LOOK,
+    HOST_REGION_DOORBELL,
     HOST_CALLS,
     HOST_LOG = HOST_CALLS, /* not checked, but for "after destroy" */
     HOST_GUEST_ERROR,

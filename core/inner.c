@@ -229,18 +229,73 @@ static int32_t inner_reg_set(const struct vfu_host *table, uint32_t reg, uint32_
     return error ? error : outer_regmap(outer)->set(outer, reg, index, group_index, value);
 }
 
+static const struct vfu_host_config *outer_config(const struct vfu_host *outer)
+{
+    return outer->extension(outer, VFU_EXT_CONFIG);
+}
+
+static int32_t inner_config_read(const struct vfu_host *table, uint32_t offset, uint32_t size, void *bytes)
+{
+    const struct vfu_host *outer = inner_of(table)->outer;
+    int error = check(table, HOST_CONFIG_READ);
+
+    return error ? error : outer_config(outer)->read(outer, offset, size, bytes);
+}
+
+static int32_t inner_config_write(const struct vfu_host *table, uint32_t offset, uint32_t size, const void *bytes)
+{
+    const struct vfu_host *outer = inner_of(table)->outer;
+    int error = check(table, HOST_CONFIG_WRITE);
+
+    return error ? error : outer_config(outer)->write(outer, offset, size, bytes);
+}
+
+static const struct vfu_host_regions *outer_regions(const struct vfu_host *outer)
+{
+    return outer->extension(outer, VFU_EXT_REGIONS);
+}
+
+static int32_t inner_region_look(const struct vfu_host *table, uint32_t region, struct vfu_region_state *state)
+{
+    const struct vfu_host *outer = inner_of(table)->outer;
+    int error = check(table, HOST_REGION_LOOK);
+
+    return error ? error : outer_regions(outer)->look(outer, region, state);
+}
+
+static int32_t inner_region_doorbell(const struct vfu_host *table, uint32_t index)
+{
+    const struct vfu_host *outer = inner_of(table)->outer;
+    int error = check(table, HOST_REGION_DOORBELL);
+
+    return error ? error : outer_regions(outer)->doorbell(outer, index);
+}
+
 /* Functions of an extension get the caller's table, so each needs one of its own here; data passes as it is. */
 static const void *inner_extension(const struct vfu_host *table, const char *id)
 {
     static const struct vfu_host_regmap regmap = { sizeof regmap, 0, inner_reg_get, inner_reg_set };
+    static const struct vfu_host_config config = { sizeof config, 0, inner_config_read, inner_config_write };
+    static const struct vfu_host_regions regions = { sizeof regions, 0, inner_region_look, inner_region_doorbell };
+    static const struct {
+        const char *id;
+        const void *extension; /* NULL: as it is */
+    } all[] = {
+        { VFU_EXT_REGMAP, &regmap },
+        { VFU_EXT_LIMITS, NULL },
+        { VFU_EXT_CONFIG, &config },
+        { VFU_EXT_REGIONS, &regions },
+    };
     const struct vfu_host *outer = inner_of(table)->outer;
 
-    if (host_gone(&inner_of(table)->host))
+    if (host_gone(&inner_of(table)->host) || !id)
         return NULL;
-    if (id && strcmp(id, VFU_EXT_REGMAP) == 0 && outer_regmap(outer))
-        return &regmap;
-    if (id && strcmp(id, VFU_EXT_LIMITS) == 0)
-        return outer->extension(outer, id);
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        const void *extension = strcmp(id, all[i].id) == 0 ? outer->extension(outer, id) : NULL;
+
+        if (extension)
+            return all[i].extension ? all[i].extension : extension;
+    }
     return NULL;
 }
 

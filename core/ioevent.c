@@ -394,6 +394,13 @@ int ioevent_give(struct ioevent *io, const struct ioevent_offer *offer, uint8_t 
     return 0;
 }
 
+int ioevent_given(const struct ioevent *io, uint32_t index)
+{
+    if (index >= io->nbells)
+        return -ENOENT;
+    return io->fds[io->group[index]].watch.fd >= 0;
+}
+
 /* ---- stop, reset, detach -------------------------------------------------------------------------------------- */
 
 void ioevent_run(struct ioevent *io)

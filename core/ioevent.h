@@ -62,6 +62,9 @@ void ioevent_plan(const struct ioevent *io, uint32_t bar, uint32_t max_fds, stru
 /* Opens what the offer names (fds stay the device's own) and writes its n * entry_size bytes. 0 or -errno. */
 int ioevent_give(struct ioevent *io, const struct ioevent_offer *offer, uint8_t *bytes, int fds[TRANSPORT_FDS]);
 
+/* 1: the client has the event fd of this doorbell. 0: it has not. -ENOENT: no such doorbell. */
+int ioevent_given(const struct ioevent *io, uint32_t index);
+
 void ioevent_message(struct ioevent *io, uint32_t bar, uint64_t offset, uint32_t size, const uint8_t *bytes);
 /* Software has written `size` bytes of a BAR by message. */
 static inline void ioevent_wrote(struct ioevent *io, uint32_t bar, uint64_t offset, uint32_t size, const uint8_t *bytes)

@@ -7,6 +7,8 @@ core_libcore_la_SOURCES = \
 	core/calls.h \
 	core/command.c \
 	core/command.h \
+	core/confighw.c \
+	core/confighw.h \
 	core/cross.c \
 	core/cross.h \
 	core/describe.c \

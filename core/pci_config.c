@@ -2,8 +2,8 @@
 /*
  * pci_config - see pci_config.h. Runs on the device's thread; only pci_config_init allocates.
  *
- * A byte of config space is four bytes here: its value, which bits software may write, which bits a written 1 clears,
- * and its reset value. What a write means is found by comparing the few control values before and after it, so that
+ * A byte of config space is five bytes here: its value, which bits software may write, which bits a written 1 clears,
+ * its reset value, and which bits are the device's own. What a write means is found by comparing the few control values before and after it, so that
  * 1-byte, 2-byte and 4-byte writes, resets and restores all take the same way. The two values that live elsewhere
  * (INTx status, MSI pending bits) are asked for when their bytes are read.
  */
@@ -333,6 +333,7 @@ static int lay_own(struct pci_config *config, const struct vfu_desc *desc)
             return -EINVAL;
         if (cap.size)
             memcpy(config->bytes + at + 2, cap.bytes, cap.size);
+        memset(config->own + at + 2, 0xff, cap.size);
     }
     return 0;
 }
@@ -378,12 +379,13 @@ int pci_config_init(struct pci_config *config, const char *who, const struct vfu
         return result;
     config->size = express ? PCI_CONFIG_EXPRESS_SIZE : PCI_CONFIG_SIZE;
     config->caps_end = CAPS_START;
-    config->bytes = calloc(4, config->size);
+    config->bytes = calloc(5, config->size);
     if (!config->bytes)
         return -ENOMEM;
     config->writable = config->bytes + config->size;
     config->w1c = config->writable + config->size;
     config->initial = config->w1c + config->size;
+    config->own = config->initial + config->size;
     lay_header(config, desc);
     result = lay_bars(config, bars, nbars, rom_size);
     if (result == 0)
@@ -404,7 +406,7 @@ void pci_config_listen(struct pci_config *config, const struct pci_config_events
 
 void pci_config_fini(struct pci_config *config)
 {
-    free(config->bytes); /* the other three are in the same block */
+    free(config->bytes); /* the other four are in the same block */
     memset(config, 0, sizeof *config);
 }
 
@@ -458,8 +460,22 @@ static void keep_power(struct pci_config *config, uint32_t state)
         *control = (uint8_t)((*control & ~PCI_PM_CTRL_STATE_MASK) | state);
 }
 
+void pci_config_plain(struct pci_config *config, uint32_t offset, uint32_t size, uint8_t *bytes)
+{
+    const struct pci_config_events *events = config->events;
+
+    if (events && events->intx_status && touches(offset, size, PCI_STATUS, 1)) {
+        config->bytes[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTERRUPT;
+        if (events->intx_status(config->ctx))
+            config->bytes[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
+    }
+    if (events && events->msi_pending && config->cap_msi && touches(offset, size, config->cap_msi + MSI_PENDING, 4))
+        put32(config->bytes, config->cap_msi + MSI_PENDING, events->msi_pending(config->ctx));
+    memcpy(bytes, config->bytes + offset, size);
+}
+
 /* Bytes of the host's own, without a register over them. */
-static void plain_write(struct pci_config *config, uint32_t offset, uint32_t size, const uint8_t *bytes)
+static void store(struct pci_config *config, uint32_t offset, uint32_t size, const uint8_t *bytes)
 {
     const struct controls old = look(config);
     const uint32_t flr = config->cap_express + PCI_EXP_DEVCTL + 1u;
@@ -478,18 +494,27 @@ static void plain_write(struct pci_config *config, uint32_t offset, uint32_t siz
         config->events->flr(config->ctx);
 }
 
-static void plain_read(struct pci_config *config, uint32_t offset, uint32_t size, uint8_t *bytes)
+static uint32_t number_at(struct pci_config *config, uint32_t offset, uint32_t size)
 {
-    const struct pci_config_events *events = config->events;
+    uint8_t bytes[4] = {0};
 
-    if (events && events->intx_status && touches(offset, size, PCI_STATUS, 1)) {
-        config->bytes[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTERRUPT;
-        if (events->intx_status(config->ctx))
-            config->bytes[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
+    pci_config_plain(config, offset, size, bytes);
+    return get32(bytes, 0);
+}
+
+static void plain_write(struct pci_config *config, uint32_t offset, uint32_t size, const uint8_t *bytes)
+{
+    uint8_t raw[4] = {0};
+    uint32_t old;
+
+    if (!config->events || !config->events->written) {
+        store(config, offset, size, bytes);
+        return;
     }
-    if (events && events->msi_pending && config->cap_msi && touches(offset, size, config->cap_msi + MSI_PENDING, 4))
-        put32(config->bytes, config->cap_msi + MSI_PENDING, events->msi_pending(config->ctx));
-    memcpy(bytes, config->bytes + offset, size);
+    old = number_at(config, offset, size);
+    store(config, offset, size, bytes);
+    memcpy(raw, bytes, size);
+    config->events->written(config->ctx, offset, size, old, number_at(config, offset, size), get32(raw, 0));
 }
 
 /* ---- accesses ------------------------------------------------------------------------------------------------ */
@@ -528,7 +553,7 @@ void pci_config_read(struct pci_config *config, uint32_t offset, uint32_t size, 
         if (cell)
             regmap_read(config->map, cell, offset, part, bytes);
         else
-            plain_read(config, offset, part, bytes);
+            pci_config_plain(config, offset, part, bytes);
         offset += part;
         bytes += part;
         size -= part;
@@ -559,13 +584,13 @@ void pci_config_reset(struct pci_config *config)
     tell(config, &old, false);
 }
 
-/* Saved bytes come from outside: what software cannot write stays as this device has it. */
+/* Saved bytes come from outside: what neither software nor the device can change stays as it is here. */
 void pci_config_restore(struct pci_config *config, const uint8_t *bytes)
 {
     const struct controls old = look(config);
 
     for (uint32_t i = 0; i < config->size; i++) {
-        const uint8_t saved = config->writable[i] | config->w1c[i];
+        const uint8_t saved = config->writable[i] | config->w1c[i] | config->own[i];
 
         config->bytes[i] = (uint8_t)((config->initial[i] & ~saved) | (bytes[i] & saved));
     }

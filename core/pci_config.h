@@ -30,6 +30,8 @@ struct pci_config_events {
     void (*flr)(void *ctx);                       /* device control bit 15 was written 1 (it reads 0) */
     uint32_t (*msi_pending)(void *ctx);           /* asked when the MSI pending bits are read */
     bool (*intx_status)(void *ctx);               /* asked when the status register is read */
+    /* The last, after a write to what no register covers: 1 to 4 bytes as numbers, before, after and as sent. */
+    void (*written)(void *ctx, uint32_t offset, uint32_t size, uint32_t old, uint32_t value, uint32_t raw);
 };
 
 struct pci_config {
@@ -38,6 +40,7 @@ struct pci_config {
     uint8_t *bytes, *writable; /* size each */
     uint8_t *w1c;              /* bits that a written 1 clears */
     uint8_t *initial;          /* all bytes as a reset leaves them */
+    uint8_t *own;              /* bits of the device's own capabilities, which it may change: core/confighw.c */
     uint16_t caps_end;         /* where the next capability would go */
     uint64_t bar_size[6];      /* 0: none, or the upper half of the one before */
     uint32_t bar_type[6];
@@ -62,6 +65,9 @@ void pci_config_fini(struct pci_config *config);
 /* offset + size <= config->size is the caller's check. Any size and alignment: cut into aligned pieces of up to 4. */
 void pci_config_read(struct pci_config *config, uint32_t offset, uint32_t size, uint8_t *bytes);
 void pci_config_write(struct pci_config *config, uint32_t offset, uint32_t size, const uint8_t *bytes);
+
+/* The same read, of bytes without a register over them. */
+void pci_config_plain(struct pci_config *config, uint32_t offset, uint32_t size, uint8_t *bytes);
 
 /* Reset values of command, status, BARs, capabilities' control bits; tells events of what changed by it, but power
  * and flr. An FLR and a bus reset are the same here. */

@@ -78,7 +78,7 @@ struct list {
     uint32_t n, room;
 };
 
-enum { HOOK_RESET, HOOK_ATTACH, HOOK_DETACH, HOOK_POWER, HOOK_SAVE, HOOK_LOAD, HOOK_DOORBELL, HOOKS };
+enum { HOOK_RESET, HOOK_ATTACH, HOOK_DETACH, HOOK_POWER, HOOK_SAVE, HOOK_LOAD, HOOK_DOORBELL, HOOK_CONFIG, HOOKS };
 
 struct task;
 struct arena;
@@ -88,6 +88,8 @@ struct script {
     lua_State *L;
     const struct vfu_host *host;
     const struct vfu_host_regmap *regs; /* NULL until create */
+    const struct vfu_host_config *config;   /* these two: NULL too with a host that has none */
+    const struct vfu_host_regions *regions;
     char *path;
     int result;  /* of describe, where the host has explained it already */
     bool sealed; /* the script has run: nothing more can be declared */
@@ -204,6 +206,13 @@ void map_check(lua_State *L, struct script *s, uint32_t region);
 void doorbell_declare(lua_State *L, struct bar_decl *bar, const char *what); /* of the options at 3 */
 void doorbell_finish(lua_State *L, struct script *s, struct vfu_desc *desc);
 void doorbell_ring(void *self, uint32_t index, uint64_t value);
+
+/* ---- config.c ---- */
+int config_read(lua_State *L);  /* dev:config_read */
+int config_write(lua_State *L); /* dev:config_write */
+void config_written(void *self, const struct vfu_config_call *call);
+/* Pushes what bar.NAME is, if it is something of the host's. */
+bool config_bar_index(lua_State *L, struct bar_decl *bar, const char *name);
 
 /* ---- object.c ---- */
 void object_open(lua_State *L);

@@ -79,6 +79,8 @@ static int32_t entry_create(const struct vfu_host *host, const struct vfu_params
         host->log(host, VFU_LOG_ERROR, "this host has no register map for the Lua binding");
         return -ENOTSUP;
     }
+    s->config = host->extension(host, VFU_EXT_CONFIG);
+    s->regions = host->extension(host, VFU_EXT_REGIONS);
     for (uint32_t i = 0; i < 6; i++)
         if (s->bars[i] && s->bars[i]->ram) {
             s->bars[i]->ram->data = host->bar_memory(host, i);
@@ -164,8 +166,15 @@ static const void *entry_extension(const char *id)
         .load = save_load,
     };
 
+    static const struct vfu_config_ops config = {
+        .struct_size = sizeof config,
+        .written = config_written,
+    };
+
     if (!strcmp(id, VFU_EXT_REGMAP))
         return &regmap;
+    if (!strcmp(id, VFU_EXT_CONFIG))
+        return &config;
     if (!strcmp(id, VFU_EXT_MIGRATION))
         return &migration;
     return NULL;

@@ -21,6 +21,7 @@ const char *const hooks_on_names[] = {
     [HOOK_SAVE] = "save",
     [HOOK_LOAD] = "load",
     [HOOK_DOORBELL] = "doorbell",
+    [HOOK_CONFIG] = "config",
     NULL,
 };
 
@@ -205,7 +206,7 @@ void hooks_push(lua_State *L, const char *kind)
     push_kind(L, i, NULL);
 }
 
-/* ---- a BAR: read, write, ram ---- */
+/* ---- a BAR: read, write, ram; the rest is in config.c ---- */
 
 static int bar_index(lua_State *L)
 {
@@ -219,8 +220,11 @@ static int bar_index(lua_State *L)
         lua_pushvalue(L, lua_upvalueindex(2));
         return 1;
     }
-    if (strcmp(name, "read") && strcmp(name, "write"))
-        return luaL_error(L, "a BAR has read, write and ram, not %s", name);
+    if (strcmp(name, "read") && strcmp(name, "write")) {
+        if (config_bar_index(L, bar, name))
+            return 1;
+        return luaL_error(L, "a BAR has read, write, ram, address, decoded, mapped and doorbell_fd, not %s", name);
+    }
     if (ref == LUA_NOREF)
         lua_pushnil(L);
     else

@@ -6,6 +6,7 @@ lua_lua_la_SOURCES = \
 	lua/binding.h \
 	lua/budget.c \
 	lua/buffer.c \
+	lua/config.c \
 	lua/declare.c \
 	lua/dma.c \
 	lua/doorbell.c \

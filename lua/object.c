@@ -379,6 +379,8 @@ void object_device(lua_State *L, struct script *s)
     static const luaL_Reg methods[] = {
         { "bar", declare_bar },
         { "config", declare_config },
+        { "config_read", config_read },
+        { "config_write", config_write },
         { "lock", declare_lock },
         { "after", event_after },
         { "every", event_every },

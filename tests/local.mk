@@ -29,6 +29,7 @@ UNIT_TESTS = \
 	tests/unit/test_client \
 	tests/unit/test_dirty \
 	tests/unit/test_dma \
+	tests/unit/test_extend \
 	tests/unit/test_fault \
 	tests/unit/test_host \
 	tests/unit/test_inner \
@@ -57,8 +58,10 @@ tests_unit_odd_plugin_la_LDFLAGS = $(MODULE_LDFLAGS) -rpath /nowhere
 EXTRA_tests_unit_test_plugin_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_host_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_inner_DEPENDENCIES = $(TEST_MODULES)
+EXTRA_tests_unit_test_extend_DEPENDENCIES = $(TEST_MODULES)
 ODD_HOST = tests/unit/odd_host.c tests/unit/odd_host.h
 tests_unit_test_host_SOURCES = tests/unit/test_host.c $(ODD_HOST)
+tests_unit_test_extend_SOURCES = tests/unit/test_extend.c $(ODD_HOST)
 tests_unit_test_inner_SOURCES = tests/unit/test_inner.c $(ODD_HOST)
 
 # Loaded into a host by test_steady, to count what it allocates.

@@ -283,6 +283,19 @@ AT(vfu_migration_ops, reserved, 4, 4);
 AT(vfu_migration_ops, save, 8, 8);
 AT(vfu_migration_ops, load, 16, 8);
 
+SIZE(vfu_config_call, 24);
+AT(vfu_config_call, struct_size, 0, 4);
+AT(vfu_config_call, offset, 4, 4);
+AT(vfu_config_call, size, 8, 4);
+AT(vfu_config_call, old, 12, 4);
+AT(vfu_config_call, value, 16, 4);
+AT(vfu_config_call, raw, 20, 4);
+
+SIZE(vfu_config_ops, 16);
+AT(vfu_config_ops, struct_size, 0, 4);
+AT(vfu_config_ops, reserved, 4, 4);
+AT(vfu_config_ops, written, 8, 8);
+
 SIZE(vfu_inner, 40);
 AT(vfu_inner, struct_size, 0, 4);
 AT(vfu_inner, reserved, 4, 4);
@@ -349,6 +362,26 @@ AT(vfu_host_regmap, struct_size, 0, 4);
 AT(vfu_host_regmap, reserved, 4, 4);
 AT(vfu_host_regmap, get, 8, 8);
 AT(vfu_host_regmap, set, 16, 8);
+
+SIZE(vfu_host_config, 24);
+AT(vfu_host_config, struct_size, 0, 4);
+AT(vfu_host_config, reserved, 4, 4);
+AT(vfu_host_config, read, 8, 8);
+AT(vfu_host_config, write, 16, 8);
+IS(VFU_REGION_DECODED, 0x1);
+IS(VFU_REGION_MAPPED, 0x2);
+
+SIZE(vfu_region_state, 24);
+AT(vfu_region_state, struct_size, 0, 4);
+AT(vfu_region_state, flags, 4, 4);
+AT(vfu_region_state, size, 8, 8);
+AT(vfu_region_state, address, 16, 8);
+
+SIZE(vfu_host_regions, 24);
+AT(vfu_host_regions, struct_size, 0, 4);
+AT(vfu_host_regions, reserved, 4, 4);
+AT(vfu_host_regions, look, 8, 8);
+AT(vfu_host_regions, doorbell, 16, 8);
 
 SIZE(vfu_plugin, 184);
 AT(vfu_plugin, struct_size, 0, 4);

@@ -117,6 +117,8 @@ static int32_t on_describe(const struct vfu_host *host, const struct vfu_params 
     desc->bar_size = sizeof bars[0];
     desc->regmap = &map;
     desc->msi_vectors = odd_plan.caps & VFU_CAP_MSI ? 2 : 0;
+    if (odd_plan.shape)
+        odd_plan.shape(desc);
     return odd_plan.on_describe ? odd_plan.on_describe(host) : 0;
 }
 
@@ -177,17 +179,33 @@ static int32_t on_hook(void *self, struct vfu_reg_call *call)
     return odd_plan.hook_result;
 }
 
+static void on_written(void *self, const struct vfu_config_call *call)
+{
+    if (odd_plan.written)
+        odd_plan.written(self, call);
+}
+
+static void on_doorbell(void *self, uint32_t index, uint64_t value)
+{
+    if (odd_plan.doorbell)
+        odd_plan.doorbell(self, index, value);
+}
+
 static const void *on_extension(const char *id)
 {
     static const struct vfu_regmap_ops ops = { .struct_size = sizeof ops, .read = on_hook, .write = on_hook };
 
+    static const struct vfu_config_ops config = { .struct_size = sizeof config, .written = on_written };
+
+    if (strcmp(id, VFU_EXT_CONFIG) == 0)
+        return &config;
     return strcmp(id, VFU_EXT_REGMAP) == 0 ? &ops : NULL;
 }
 
 static struct vfu_plugin table = {
     .struct_size = sizeof table,
     .abi_version = VFU_ABI_VERSION,
-    .caps = ODD_CAPS,
+    .caps = ODD_CAPS | VFU_CAP_DOORBELL | VFU_CAP_MMAP,
     .name = "odd",
     .version = "1",
     .sdk = "test",
@@ -200,6 +218,7 @@ static struct vfu_plugin table = {
     .quiesce = on_quiesce,
     .resume = on_resume,
     .extension = on_extension,
+    .doorbell = on_doorbell,
     .poll = on_poll,
 };
 

@@ -32,6 +32,9 @@ struct odd_plan {
     void (*destroy)(void *self);
     void (*event)(void *self, uint32_t event, uint64_t arg);
     int32_t (*on_describe)(const struct vfu_host *host);
+    void (*shape)(struct vfu_desc *desc); /* changes the description */
+    void (*written)(void *self, const struct vfu_config_call *call); /* VFU_EXT_CONFIG */
+    void (*doorbell)(void *self, uint32_t index, uint64_t value);
     int32_t hook_result; /* of the hooks of register 1, at offset 8 */
 };
 extern struct odd_plan odd_plan;

@@ -54,6 +54,7 @@ struct vfu_wrap {
     struct vfu_host table;           /* what the inner plugin is handed */
     const struct vfu_regmap_ops *hooks;
     const struct vfu_migration_ops *state;
+    const struct vfu_config_ops *config;
 };
 
 /* The struct vfu_wrap that a function of w->table is called for. */
@@ -94,6 +95,7 @@ VFU_WRAP_API int32_t vfu_wrap_open(struct vfu_wrap *w, const struct vfu_host *ho
     if (VFU_HAS(w->plugin, extension)) {
         w->hooks = (const struct vfu_regmap_ops *)w->plugin->extension(VFU_EXT_REGMAP);
         w->state = (const struct vfu_migration_ops *)w->plugin->extension(VFU_EXT_MIGRATION);
+        w->config = (const struct vfu_config_ops *)w->plugin->extension(VFU_EXT_CONFIG);
     }
     return 0;
 }
@@ -244,14 +246,25 @@ VFU_WRAP_API int32_t vfu_wrap_load(void *self, struct vfu_source *source)
     return w->state && VFU_HAS(w->state, load) ? w->state->load(w->inner->self, source) : 0;
 }
 
+VFU_WRAP_API void vfu_wrap_config(void *self, const struct vfu_config_call *call)
+{
+    struct vfu_wrap *w = (struct vfu_wrap *)self;
+
+    if (w->config && VFU_HAS(w->config, written))
+        w->config->written(w->inner->self, call);
+}
+
 VFU_WRAP_API const void *vfu_wrap_extension(const char *id)
 {
     static const struct vfu_regmap_ops hooks = { sizeof hooks, 0, vfu_wrap_read, vfu_wrap_write, vfu_wrap_locked };
     static const struct vfu_migration_ops state = { sizeof state, 0, vfu_wrap_save, vfu_wrap_load };
+    static const struct vfu_config_ops config = { sizeof config, 0, vfu_wrap_config };
 
     if (strcmp(id, VFU_EXT_REGMAP) == 0)
         return &hooks;
-    return strcmp(id, VFU_EXT_MIGRATION) == 0 ? (const void *)&state : NULL;
+    if (strcmp(id, VFU_EXT_MIGRATION) == 0)
+        return &state;
+    return strcmp(id, VFU_EXT_CONFIG) == 0 ? (const void *)&config : NULL;
 }
 
 #ifdef __cplusplus

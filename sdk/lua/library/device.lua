@@ -30,6 +30,25 @@ function Device:bar(index, spec, registers) end
 ---@param registers? (vfu.Reg|vfu.Group)[]
 function Device:config(spec, registers) end
 
+--- Bytes of config space as software reads them; where a register of the script's own lies, its value, without its
+--- hooks.
+---@param offset integer
+---@param size? integer 4 if left out; an integer up to 8 bytes, least byte first, a string above
+---@return (integer|string)? value
+---@return string? message
+function Device:config_read(offset, size) end
+
+--- Changes config space as the hardware does: bytes of the device's own capabilities, and the bits of status registers
+--- that software clears by writing 1. All else must be written as it stands: a change of what is the host's raises
+--- (BARs, ids, MSI, power, COMMAND), and so does a register of the script's own. It stays until software clears it or a
+--- reset puts back what was declared.
+---@param offset integer
+---@param value integer|string
+---@param size? integer of an integer: 1 to 8, 4 if left out
+---@return boolean? done
+---@return string? message
+function Device:config_write(offset, value, size) end
+
 --- Software writes of these registers are ignored while the condition holds. It is judged before the write is stored,
 --- piece by piece, and never for the device's own access.
 ---
@@ -94,6 +113,7 @@ function Device:guest_error(format, ...) end
 ---@field save? fun(self: vfu.Device): table? what is to be saved beside registers, state and events
 ---@field load? fun(self: vfu.Device, saved: vfu.State) what `save` returned; all else is restored already
 ---@field doorbell? fun(self: vfu.Device, bar: integer, index: integer, value: integer) rung, once or more often; `index` counts the BAR's doorbells from 0
+---@field config? fun(self: vfu.Device, offset: integer, size: integer, value: integer, old: integer) software has written config space where no register of the script's lies, and the host has acted on it: 1 to 4 bytes as they are now and as they were. Not told of resets
 
 --- A BAR, for what no register covers. Integers up to 8 bytes, strings above; `nil, "EIO"` (any errno's name) fails
 --- the access.
@@ -101,6 +121,15 @@ function Device:guest_error(format, ...) end
 ---@field read? fun(self: vfu.Device, offset: integer, size: integer): (integer|string)?, string?
 ---@field write? fun(self: vfu.Device, offset: integer, size: integer, value: integer|string): nil, string?
 ---@field ram vfu.Buffer with `ram = true`; there once the device runs
+---@field address integer where the guest has put it, 0 at first; for a moment, while a guest sizes it, nonsense. Worth something while `decoded`. This and what follows: once the device runs, not to be set
+---@field decoded boolean the guest has switched it on
+---@field mapped boolean the client has its memory, and may use the mappable parts unseen
+local Bar = {}
+
+--- Whether the client has the event fd of this doorbell: then its writes may come without the access being seen.
+---@param index integer counts the BAR's doorbells from 0
+---@return boolean
+function Bar:doorbell_fd(index) end
 
 --- A register: the device's own access, without hooks and masks. A field is a boolean, an integer or its enum's
 --- string; one that does not fit raises. An array is `dev.NAME[i]`, a group `dev.GROUP[i].NAME`, from 0.

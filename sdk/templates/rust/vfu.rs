@@ -356,6 +356,31 @@ impl vfu_migration_ops {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct vfu_config_call {
+    pub struct_size: u32,
+    pub offset: u32,
+    pub size: u32,
+    pub old: u32,
+    pub value: u32,
+    pub raw: u32,
+}
+impl vfu_config_call {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct vfu_config_ops {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub written: Option<unsafe extern "C" fn(*mut c_void, *const vfu_config_call)>,
+}
+impl vfu_config_ops {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct vfu_inner {
     pub struct_size: u32,
     pub reserved: u32,
@@ -429,6 +454,42 @@ pub struct vfu_host_regmap {
     pub set: Option<unsafe extern "C" fn(*const vfu_host, u32, u32, u32, u64) -> i32>,
 }
 impl vfu_host_regmap {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct vfu_host_config {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub read: Option<unsafe extern "C" fn(*const vfu_host, u32, u32, *mut c_void) -> i32>,
+    pub write: Option<unsafe extern "C" fn(*const vfu_host, u32, u32, *const c_void) -> i32>,
+}
+impl vfu_host_config {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct vfu_region_state {
+    pub struct_size: u32,
+    pub flags: u32,
+    pub size: u64,
+    pub address: u64,
+}
+impl vfu_region_state {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct vfu_host_regions {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub look: Option<unsafe extern "C" fn(*const vfu_host, u32, *mut vfu_region_state) -> i32>,
+    pub doorbell: Option<unsafe extern "C" fn(*const vfu_host, u32) -> i32>,
+}
+impl vfu_host_regions {
     pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
 }
 
@@ -547,6 +608,7 @@ pub const VFU_DMA_WRITE: u32 = 1 << 0;
 pub const VFU_DMA_PROT_READ: u32 = 1 << 0;
 pub const VFU_DMA_PROT_WRITE: u32 = 1 << 1;
 pub const VFU_EXT_MIGRATION: &[u8] = b"vfu.migration/1\0";
+pub const VFU_EXT_CONFIG: &[u8] = b"vfu.config/1\0";
 pub const VFU_LOG_ERROR: u32 = 0;
 pub const VFU_LOG_WARN: u32 = 1;
 pub const VFU_LOG_INFO: u32 = 2;
@@ -561,3 +623,6 @@ pub const VFU_EVENT_MAX: u32 = 0xffffff;
 pub const VFU_POLL_OFF: u64 = 0;
 pub const VFU_POLL_BUSY: u64 = 1;
 pub const VFU_EXT_LIMITS: &[u8] = b"vfu.limits/1\0";
+pub const VFU_EXT_REGIONS: &[u8] = b"vfu.regions/1\0";
+pub const VFU_REGION_DECODED: u32 = 1 << 0;
+pub const VFU_REGION_MAPPED: u32 = 1 << 1;

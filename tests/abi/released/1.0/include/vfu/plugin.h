@@ -13,10 +13,15 @@
  *   thread    each device has one thread. Callbacks run on it, one at a time, and host functions are called on it,
  *             from within a callback. A plugin that starts threads declares VFU_CAP_THREADS: see there. Without it a
  *             call from another thread returns -EPERM and is reported once, by name.
+ *             It is one thread at a time, not one for ever: between two callbacks a host may go on with a device on a
+ *             new thread (one without privileges does so to give a device its priority back), unless the plugin has
+ *             VFU_CAP_THREADS. The new one sees all that was done before. But keep no thread-local variable, thread id
+ *             or lock from one callback to the next; describe, create and destroy run on main's thread in any case.
  *   faults    what a plugin does against these rules, where the host can see it, is refused and reported once for each
  *             kind, as the plugin's fault, with its name: calls from the wrong thread, of what was not declared, after
  *             destroy; interrupts that the device does not have; a DMA submitted twice; a closed descriptor watched;
- *             results that no callback may have; bytes written behind the end of an access.
+ *             parts of config space that are not the device's; results that no callback may have; bytes written
+ *             beside an access; a quiesce that does not return.
  *   strings   are UTF-8 and NUL-terminated. The host copies strings and arrays inside the call that it gets them in.
  *   sizes     are bytes, times are nanoseconds, addresses are the guest's DMA addresses (IOVAs), integers that
  *             stand for device registers are host integers: byte order is the host's business.
@@ -423,6 +428,38 @@ struct vfu_migration_ops {
     int32_t (*load)(void *self, struct vfu_source *source); /* the host's part is already restored */
 };
 
+/* A write of software to config space, in vfu_config_ops.written. Values are little-endian numbers of `size` bytes, as
+ * software reads them. */
+struct vfu_config_call {
+    uint32_t struct_size;
+    uint32_t offset; /* in config space */
+    uint32_t size;   /* 1 to 4: an access is cut at dwords, and at registers of the plugin's own */
+    uint32_t old;    /* before the write */
+    uint32_t value;  /* after it, with all that it has led to */
+    uint32_t raw;    /* as sent */
+};
+
+/*
+ * Config space is the host's: BARs, command and status, the capabilities it lays out, and the bytes of vfu_pci_cap. A
+ * plugin that wants a part of it for itself puts registers there (VFU_REGION_CONFIG in the register map), whose hooks
+ * are vfu_regmap_ops'. One that wants to know what software does with the host's part, say when it sets bus master in
+ * COMMAND or moves a BAR, has this extension, "vfu.config/1" of the plugin:
+ *
+ *   written   after each write that none of its registers covers, whether it has changed anything or not. The host has
+ *             done its part before: interrupts are masked, `power` has been called, a function level reset is over.
+ *             Not told of what comes otherwise: a reset puts back what was there at the start (the callback `reset` runs
+ *             after that); what is written while the device is stopped for migration, and what a saved state brings, is
+ *             there when `resume` is called. VFU_EXT_CONFIG of the host says what stands there now. The device's thread.
+ *
+ * The host's side has the same id: see struct vfu_host_config.
+ */
+#define VFU_EXT_CONFIG "vfu.config/1"
+struct vfu_config_ops {
+    uint32_t struct_size;
+    uint32_t reserved;
+    void (*written)(void *self, const struct vfu_config_call *call);
+};
+
 /* ---- plugins inside of plugins ----------------------------------------------------------------------------- */
 
 struct vfu_host;
@@ -439,8 +476,9 @@ struct vfu_plugin;
  *   the host      calls what the inner plugin itself has asked for: event of its timers, functions given to defer and
  *                 watch_fd, `done` of its DMA, with vfu_inner.self. Its names, parameters and faults are its own.
  *   the table     that the inner plugin is handed is `host`, or a copy of it (vfu_host_copy) with functions of the
- *                 wrapper's own. What those do not take ends in the table that the wrapper was handed, and so passes
- *                 through every wrapper on its way out. A function that replaces one gets the copy as its argument.
+ *                 wrapper's own, which get the copy as their argument and pass calls on to `host`. That one checks them
+ *                 as the inner plugin's and calls the table that the wrapper was handed: so a call passes through every
+ *                 wrapper on its way out.
  *
  * The inner plugin has the capabilities that it declares and the wrapper's description passes on.
  */
@@ -591,6 +629,55 @@ struct vfu_host_regmap {
     int32_t (*set)(const struct vfu_host *host, uint32_t reg, uint32_t index, uint32_t group_index, uint64_t value);
 };
 
+/*
+ * The host's side of config space, host->extension(host, VFU_EXT_CONFIG): bytes as software reads them, and the
+ * hardware's own way to change some. From create on; with VFU_CAP_THREADS from any thread, as the functions above.
+ *
+ *   read      `size` bytes at `offset`. Where a register of the plugin's own lies, its value, without its hooks.
+ *             -EINVAL: not within config space, which has 256 bytes, or 4096 with VFU_PCI_EXPRESS.
+ *   write     what hardware does to its own config space: the bytes of the device's own capabilities (vfu_pci_cap,
+ *             behind id and next pointer), whole; and bits that say that something has happened, which software clears
+ *             by writing 1: the errors in STATUS, and in the device status of PCI Express. All other bits must be
+ *             written as they stand: BARs, ids, links, MSI, MSI-X, power and COMMAND are the host's and the client's.
+ *             -EACCES: one would change that may not, or a register of the plugin's own lies there; nothing is
+ *             written, and it is a fault. -EINVAL as above. It stays so until software clears it or a reset puts
+ *             back what describe gave, and goes with a saved state.
+ */
+struct vfu_host_config {
+    uint32_t struct_size;
+    uint32_t reserved;
+    int32_t (*read)(const struct vfu_host *host, uint32_t offset, uint32_t size, void *bytes);
+    int32_t (*write)(const struct vfu_host *host, uint32_t offset, uint32_t size, const void *bytes);
+};
+
+/*
+ * Where a region is for the guest and its client, host->extension(host, VFU_EXT_REGIONS): of what vfu_desc declares,
+ * how it is used now. From create on; with VFU_CAP_THREADS from any thread. The memory itself is vfu_host.bar_memory;
+ * no log of dirty pages is about it, a migration moves the memory of BARs whole. A plugin is told of a BAR that moves
+ * by vfu_config_ops.written.
+ *
+ *   look      fills in *state, whose struct_size the caller has set. -ENOENT: there is no such region.
+ *   doorbell  1: the client has the event fd of vfu_desc.doorbells[index], so its writes may come without a message, and
+ *             the register or memory at that place does not get them. 0: it has not; every write is a message. -ENOENT:
+ *             there is no such doorbell.
+ */
+#define VFU_EXT_REGIONS "vfu.regions/1"
+#define VFU_REGION_DECODED (1u << 0) /* the guest has it switched on: COMMAND, and for the ROM its own enable bit too */
+#define VFU_REGION_MAPPED (1u << 1)  /* the client has its memory, and may read and write mappable parts unseen */
+struct vfu_region_state {
+    uint32_t struct_size;
+    uint32_t flags;   /* VFU_REGION_DECODED, VFU_REGION_MAPPED */
+    uint64_t size;    /* bytes */
+    uint64_t address; /* the last that was written to its BAR, 0 at first. A guest that sizes it writes ones for a moment,
+                         and a client may keep the guest's to itself: with VFU_REGION_DECODED it is worth something */
+};
+struct vfu_host_regions {
+    uint32_t struct_size;
+    uint32_t reserved;
+    int32_t (*look)(const struct vfu_host *host, uint32_t region, struct vfu_region_state *state);
+    int32_t (*doorbell)(const struct vfu_host *host, uint32_t index);
+};
+
 /* ---- the plugin, as the host sees it ----------------------------------------------------------------------- */
 
 struct vfu_plugin {
@@ -625,7 +712,8 @@ struct vfu_plugin {
     void (*detach)(void *self);
     /* Before STOP, reset, reload and destroy, after open DMA is cancelled (in STOP: held); and after, but destroy. With
      * VFU_CAP_THREADS calls of other threads return -EBUSY from the call of quiesce to that of resume, and mapped memory
-     * is left alone from the return of the one to the call of the other. Over 1 s in it is reported. Both optional. */
+     * is left alone from the return of the one to the call of the other. One that takes over 1 s is a fault, and reported
+     * while it lasts: meanwhile the device answers nobody. Both optional. */
     void (*quiesce)(void *self);
     void (*resume)(void *self);
     /* The function has left or entered a power state, PCI Power Management 5.4: 0 is D0, 3 is D3hot. Optional. */
