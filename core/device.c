@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/hang.h"
+
 #define QUIESCE_NS UINT64_C(1000000000) /* longer is reported */
 
 /* ---- what the parts tell each other */
@@ -28,22 +30,33 @@ static void fire_event(void *ctx, uint32_t event, uint64_t arg)
         dev->plugin->table.event(dev->self, event, arg);
 }
 
+/* On another thread: this one is in quiesce. */
+static void quiesce_late(void *ctx)
+{
+    struct device *dev = ctx;
+
+    host_blame(&dev->host, (int)HOST_RESULTS + (int)RESULT_QUIESCE,
+               "its quiesce callback has not returned for %llu ms; until it does, its device answers nobody",
+               (unsigned long long)(QUIESCE_NS / 1000000u));
+}
+
 /* Calls of the plugin's threads end first: it may wait for those threads. */
 static void quiesce(struct device *dev)
 {
-    uint64_t start, took;
+    struct hang hang;
+    uint64_t took;
 
     if (!dev->created)
         return;
     host_quiet(&dev->host, true);
     if (!VFU_HAS(&dev->plugin->table, quiesce))
         return;
-    start = loop_now();
+    hang_begin(&hang, QUIESCE_NS, quiesce_late, dev);
     dev->plugin->table.quiesce(dev->self);
-    took = loop_now() - start;
+    took = hang_end(&hang);
     if (took > QUIESCE_NS)
-        log_warn(dev->name, "the plugin %s took %llu ms to quiesce; meanwhile its device answers nobody",
-                 dev->plugin->table.name, (unsigned long long)(took / 1000000u));
+        log_warn(dev->name, "the plugin %s took %llu ms to quiesce", dev->plugin->table.name,
+                 (unsigned long long)(took / 1000000u));
 }
 
 static void resume(struct device *dev)

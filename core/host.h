@@ -65,6 +65,7 @@ enum host_result {
     RESULT_RESET,
     RESULT_POLL,
     RESULT_OVERRUN, /* not a result: bytes beside an access */
+    RESULT_QUIESCE, /* neither: quiesce does not return */
     RESULTS,
 };
 

@@ -33,6 +33,8 @@ core_libcore_la_SOURCES = \
 	core/filemap.h \
 	core/guard.c \
 	core/guard.h \
+	core/hang.c \
+	core/hang.h \
 	core/host.c \
 	core/host.h \
 	core/image.c \
