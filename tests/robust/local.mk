@@ -3,6 +3,7 @@
 
 ROBUST_TESTS = \
 	tests/robust/test_clients \
+	tests/robust/test_faults \
 	tests/robust/test_limits \
 	tests/robust/test_many \
 	tests/robust/test_options \
@@ -12,6 +13,9 @@ RIG = tests/robust/rig.c tests/robust/rig.h
 RIG_LIBS = sdk/client/libclient.la $(CMOCKA_LIBS)
 tests_robust_test_clients_SOURCES = tests/robust/test_clients.c $(RIG)
 tests_robust_test_clients_LDADD = $(RIG_LIBS)
+tests_robust_test_faults_SOURCES = tests/robust/test_faults.c $(RIG)
+tests_robust_test_faults_LDADD = $(RIG_LIBS)
+EXTRA_tests_robust_test_faults_DEPENDENCIES = tests/robust/bad_plugin.la
 tests_robust_test_limits_SOURCES = tests/robust/test_limits.c $(RIG)
 tests_robust_test_limits_LDADD = $(RIG_LIBS)
 tests_robust_test_many_SOURCES = tests/robust/test_many.c $(RIG)
@@ -21,7 +25,13 @@ tests_robust_test_options_LDADD = $(RIG_LIBS)
 tests_robust_test_process_SOURCES = tests/robust/test_process.c $(RIG)
 tests_robust_test_process_LDADD = $(RIG_LIBS)
 
+# What test_faults loads.
+tests_robust_bad_plugin_la_SOURCES = tests/robust/bad_plugin.c
+tests_robust_bad_plugin_la_LDFLAGS = $(MODULE_LDFLAGS) -rpath /nowhere
+tests_robust_bad_plugin_la_LIBADD = $(VFU_LIBS)
+
 if HAVE_CMOCKA
+check_LTLIBRARIES += tests/robust/bad_plugin.la
 check_PROGRAMS += $(ROBUST_TESTS)
 TESTS += $(ROBUST_TESTS)
 endif
