@@ -90,6 +90,21 @@ static void print_interrupts(FILE *out, const struct device *dev)
         fprintf(out, "msix=bar:%u,table:%#x,pba:%#x\n", desc->msix_bar, desc->msix_table, desc->msix_pba);
 }
 
+static void print_doorbells(FILE *out, const struct ioevent *io)
+{
+    fprintf(out, "doorbells=%u\n", io->nbells);
+    for (uint32_t i = 0; i < io->nbells; i++) {
+        const struct vfu_doorbell *bell = &io->bells[i];
+
+        fprintf(out, "doorbell%u=bar:%u,offset:%#llx,size:%u", i, bell->bar, (unsigned long long)bell->offset, bell->size);
+        if (bell->flags & VFU_DOORBELL_MATCH)
+            fprintf(out, ",match:%#llx", (unsigned long long)bell->match);
+        if (bell->share)
+            fprintf(out, ",share:%u", bell->share);
+        fprintf(out, "%s\n", bell->flags & VFU_DOORBELL_SHADOW ? ",shadow" : "");
+    }
+}
+
 static void print_choices(FILE *out, const struct param_value *value)
 {
     if (!value->choices)
@@ -157,6 +172,7 @@ int dump_plugin(FILE *out, const struct device *dev)
                 bar->flags & VFU_BAR_MMAP ? ",mmap" : "");
     }
     print_interrupts(out, dev);
+    print_doorbells(out, &dev->ioevent);
     print_parameters(out, &dev->params);
     return ferror(out) ? -EIO : 0;
 }
