@@ -44,6 +44,7 @@ UNIT_TESTS = \
 	tests/unit/test_regdump \
 	tests/unit/test_region \
 	tests/unit/test_regmap \
+	tests/unit/test_svd \
 	tests/unit/test_timers \
 	tests/unit/test_transfer \
 	tests/unit/test_transport \
@@ -63,6 +64,8 @@ ODD_HOST = tests/unit/odd_host.c tests/unit/odd_host.h
 tests_unit_test_host_SOURCES = tests/unit/test_host.c $(ODD_HOST)
 tests_unit_test_extend_SOURCES = tests/unit/test_extend.c $(ODD_HOST)
 tests_unit_test_inner_SOURCES = tests/unit/test_inner.c $(ODD_HOST)
+
+tests_unit_test_svd_SOURCES = tests/unit/test_svd.c tests/unit/svd.c tests/unit/svd.h
 
 # Loaded into a host by test_steady, to count what it allocates.
 TEST_MODULES += tests/protocol/count.la
