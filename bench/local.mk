@@ -47,3 +47,14 @@ luabench: all
 	VFU_HOST='$(abs_top_builddir)/vfu-host' VFU_BUILDDIR='$(abs_top_builddir)' VFU_SRCDIR='$(abs_top_srcdir)' \
 		bench/luabench$(EXEEXT) $(BENCHFLAGS)
 .PHONY: luabench
+
+# How soon 200 Lua devices of one command line answer, and what memory each takes: make bench-start BENCHFLAGS=--quick
+EXTRA_PROGRAMS += bench/start
+bench_start_SOURCES = bench/start.c
+bench_start_LDADD = sdk/client/libclient.la
+CLEANFILES += bench/start$(EXEEXT)
+
+bench-start: all
+	+$(MAKE) $(AM_MAKEFLAGS) bench/start$(EXEEXT)
+	VFU_HOST='$(abs_top_builddir)/vfu-host' VFU_SRCDIR='$(abs_top_srcdir)' bench/start$(EXEEXT) $(BENCHFLAGS)
+.PHONY: bench-start
