@@ -21,5 +21,9 @@ TUTORIAL = \
 tutorialdir = $(examplesdir)/tutorial
 dist_tutorial_DATA = $(TUTORIAL)
 
+# What docs/filter.md runs.
+filterdir = $(examplesdir)/filter
+dist_filter_DATA = examples/filter/driver.c
+
 # In other languages, built by their tests (tests/abi/local.mk).
 EXTRA_DIST += examples/cpp/crc32.cpp examples/rust/watchdog.rs

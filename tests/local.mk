@@ -22,7 +22,7 @@ NOT_UNDER_TSAN = tests/unit/test_dma tests/unit/test_fault
 
 LDADD = core/libcore.la $(CMOCKA_LIBS)
 
-SCRIPT_TESTS = tests/protocol/vfu-client.test tests/manual.test tests/readme.test tests/testdev.test \
+SCRIPT_TESTS = tests/filter.test tests/protocol/vfu-client.test tests/manual.test tests/readme.test tests/testdev.test \
 	tests/tutorial.test
 
 UNIT_TESTS = \
