@@ -421,6 +421,7 @@ static int load(struct device *dev, const struct device_options *options)
     if (dev->description.desc.doc)
         dev->doc = strdup(dev->description.desc.doc);
     dev->params.who = dev->name;
+    dev->report.who = dev->name;
     __atomic_store_n(&dev->host.granted, dev->description.caps, __ATOMIC_RELAXED);
     dev->loop.idle = host_idle;
     dev->loop.idle_ctx = &dev->host;
@@ -445,6 +446,8 @@ int device_new(struct device **out, const struct device_options *options)
     dev->limits = options->limits;
     dev->limits.struct_size = sizeof dev->limits;
     error = loop_init(&dev->loop);
+    if (!error)
+        error = report_init(&dev->report, NULL);
     if (!error)
         error = take_name(dev, "device");
     dev->loop.spin_us = options->spin_us;
@@ -489,6 +492,7 @@ void device_free(struct device *dev)
     image_free(&dev->migration.data);
     regmap_free(dev->map);
     params_fini(&dev->params);
+    report_fini(&dev->report);
     loop_fini(&dev->loop);
     plugin_unload(dev->plugin);
     inner_free_all(dev);

@@ -28,6 +28,7 @@
 #include "core/plugin.h"
 #include "core/region.h"
 #include "core/regmap.h"
+#include "core/report.h"
 #include "core/timers.h"
 #include "core/transfer.h"
 
@@ -76,6 +77,7 @@ struct device {
     bool stopped; /* for migration: see device_freeze */
     bool logging_pages; /* `dirty` was started by DIRTY_PAGES */
     uint32_t power;
+    struct reports report;
     struct log_limit limit; /* of guest errors */
     uint64_t guest_errors;
     uint64_t refusals; /* requests answered with an error */

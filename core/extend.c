@@ -5,6 +5,7 @@
  */
 #include "core/extend.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "core/calls.h"
@@ -60,6 +61,34 @@ static const struct vfu_host_regions regions_extension = {
     .doorbell = extend_region_doorbell,
 };
 
+/* ---- vfu.report/1 ------------------------------------------------------------------------------------------------ */
+
+/* Any thread, without a wait, as log. */
+static int32_t extend_report(const struct vfu_host *table, const struct vfu_report *what)
+{
+    struct host *host = host_of(table);
+    int error;
+
+    if (host_gone(host)) {
+        host_blame(host, HOST_REPORT, "report is called after destroy (ESHUTDOWN)");
+        return -ESHUTDOWN;
+    }
+    if (!host_outermost(host)->ready) {
+        host_blame(host, HOST_REPORT, "report is called before create (EINVAL)");
+        return -EINVAL;
+    }
+    error = report_send(&host->dev->report, what);
+    if (error == -EINVAL)
+        host_blame(host, HOST_REPORT, "it reports what plugin.h does not allow: names of more than letters, digits, "
+                   "'-', '_', '.', more than 32 items, or an item without a value (EINVAL)");
+    return error;
+}
+
+static const struct vfu_host_report report_extension = {
+    .struct_size = sizeof report_extension,
+    .report = extend_report,
+};
+
 /* ---- all of them ------------------------------------------------------------------------------------------------- */
 
 const void *extend_find(const struct vfu_host *table, const char *id)
@@ -72,6 +101,7 @@ const void *extend_find(const struct vfu_host *table, const char *id)
         { VFU_EXT_LIMITS, &host_of(table)->dev->limits },
         { VFU_EXT_CONFIG, &config_extension },
         { VFU_EXT_REGIONS, &regions_extension },
+        { VFU_EXT_REPORT, &report_extension },
     };
 
     for (size_t i = 0; id && i < sizeof all / sizeof all[0]; i++) {

@@ -271,12 +271,21 @@ static int32_t inner_region_doorbell(const struct vfu_host *table, uint32_t inde
     return error ? error : outer_regions(outer)->doorbell(outer, index);
 }
 
+static int32_t inner_report(const struct vfu_host *table, const struct vfu_report *what)
+{
+    const struct vfu_host *outer = inner_of(table)->outer;
+    const struct vfu_host_report *report = host_gone(&inner_of(table)->host) ? NULL : outer->extension(outer, VFU_EXT_REPORT);
+
+    return report ? report->report(outer, what) : -ESHUTDOWN;
+}
+
 /* Functions of an extension get the caller's table, so each needs one of its own here; data passes as it is. */
 static const void *inner_extension(const struct vfu_host *table, const char *id)
 {
     static const struct vfu_host_regmap regmap = { sizeof regmap, 0, inner_reg_get, inner_reg_set };
     static const struct vfu_host_config config = { sizeof config, 0, inner_config_read, inner_config_write };
     static const struct vfu_host_regions regions = { sizeof regions, 0, inner_region_look, inner_region_doorbell };
+    static const struct vfu_host_report report = { sizeof report, 0, inner_report };
     static const struct {
         const char *id;
         const void *extension; /* NULL: as it is */
@@ -285,6 +294,7 @@ static const void *inner_extension(const struct vfu_host *table, const char *id)
         { VFU_EXT_LIMITS, NULL },
         { VFU_EXT_CONFIG, &config },
         { VFU_EXT_REGIONS, &regions },
+        { VFU_EXT_REPORT, &report },
     };
     const struct vfu_host *outer = inner_of(table)->outer;
 

@@ -82,6 +82,8 @@ core_libcore_la_SOURCES = \
 	core/regsvd.c \
 	core/regtext.c \
 	core/regtext.h \
+	core/report.c \
+	core/report.h \
 	core/server.c \
 	core/server.h \
 	core/session.c \

@@ -25,6 +25,7 @@
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2
 #define EXIT_PLUGIN 3
+#define EXIT_FATAL 4
 #define LISTEN_FDS_START 3
 
 struct host_process {
@@ -186,6 +187,18 @@ static bool stop_servers(void)
     return all;
 }
 
+/* What a device has reported is the outcome of a run that somebody waits for. */
+static int outcome(int status)
+{
+    if (!process.options.once && !process.options.run)
+        return status;
+    for (uint32_t i = 0; i < process.nservers; i++) {
+        if (report_fatal(&process.servers[i].dev->report))
+            return EXIT_FATAL;
+    }
+    return status;
+}
+
 static void announce(void)
 {
     const char **sockets = calloc(process.nservers, sizeof *sockets);
@@ -311,7 +324,7 @@ static int serve(void)
     }
     if (!stop_servers())
         _exit(EXIT_FAILED); /* a thread is stuck in a plugin: nothing can be taken down under it */
-    return status;
+    return outcome(status);
 }
 
 int main(int argc, char **argv)

@@ -4,6 +4,7 @@
 EXAMPLES = \
 	examples/edu.lua \
 	examples/gpio-idio-16.lua \
+	examples/pvpanic.lua \
 	examples/hasher.lua \
 	examples/testdev.lua
 examplesdir = $(datadir)/vfu-host/examples

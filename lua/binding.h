@@ -308,6 +308,7 @@ const char *dma_message(int32_t status);
 void irq_push(lua_State *L);
 void log_open(lua_State *L); /* print, vfu.log on the table on top */
 int log_guest_error(lua_State *L);
+int report_report(lua_State *L); /* dev:report */
 int32_t save_save(void *self, struct vfu_sink *sink);
 int32_t save_load(void *self, struct vfu_source *source);
 void save_restart(struct script *s); /* starts again what was saved while it waited */

@@ -31,6 +31,7 @@ lua_lua_la_SOURCES = \
 	lua/map.c \
 	lua/object.c \
 	lua/params.c \
+	lua/report.c \
 	lua/save.c \
 	lua/state.c \
 	lua/task.c \

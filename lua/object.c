@@ -386,6 +386,7 @@ void object_device(lua_State *L, struct script *s)
         { "every", event_every },
         { "granted", grant_granted },
         { "guest_error", log_guest_error },
+        { "report", report_report },
         { NULL, NULL },
     };
     static const char *const kinds[] = { "read", "write", "event", "on" };

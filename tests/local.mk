@@ -22,7 +22,13 @@ NOT_UNDER_TSAN = tests/unit/test_dma tests/unit/test_fault
 
 LDADD = core/libcore.la $(CMOCKA_LIBS)
 
-SCRIPT_TESTS = tests/filter.test tests/protocol/vfu-client.test tests/manual.test tests/readme.test tests/testdev.test \
+SCRIPT_TESTS = \
+	tests/filter.test \
+	tests/manual.test \
+	tests/protocol/vfu-client.test \
+	tests/readme.test \
+	tests/report.test \
+	tests/testdev.test \
 	tests/tutorial.test
 
 UNIT_TESTS = \
@@ -43,6 +49,7 @@ UNIT_TESTS = \
 	tests/unit/test_regcheck \
 	tests/unit/test_regdump \
 	tests/unit/test_region \
+	tests/unit/test_report \
 	tests/unit/test_regmap \
 	tests/unit/test_svd \
 	tests/unit/test_timers \

@@ -382,6 +382,32 @@ AT(vfu_host_regions, struct_size, 0, 4);
 AT(vfu_host_regions, reserved, 4, 4);
 AT(vfu_host_regions, look, 8, 8);
 AT(vfu_host_regions, doorbell, 16, 8);
+IS(VFU_REPORT_FATAL, 0x1);
+IS(VFU_REPORT_INTEGER, 0x0);
+IS(VFU_REPORT_NUMBER, 0x1);
+IS(VFU_REPORT_BOOLEAN, 0x2);
+IS(VFU_REPORT_STRING, 0x3);
+
+SIZE(vfu_report_item, 40);
+AT(vfu_report_item, key, 0, 8);
+AT(vfu_report_item, type, 8, 4);
+AT(vfu_report_item, reserved, 12, 4);
+AT(vfu_report_item, integer, 16, 8);
+AT(vfu_report_item, number, 24, 8);
+AT(vfu_report_item, string, 32, 8);
+
+SIZE(vfu_report, 32);
+AT(vfu_report, struct_size, 0, 4);
+AT(vfu_report, flags, 4, 4);
+AT(vfu_report, name, 8, 8);
+AT(vfu_report, items, 16, 8);
+AT(vfu_report, nitems, 24, 4);
+AT(vfu_report, item_size, 28, 4);
+
+SIZE(vfu_host_report, 16);
+AT(vfu_host_report, struct_size, 0, 4);
+AT(vfu_host_report, reserved, 4, 4);
+AT(vfu_host_report, report, 8, 8);
 
 SIZE(vfu_plugin, 184);
 AT(vfu_plugin, struct_size, 0, 4);

@@ -678,6 +678,44 @@ struct vfu_host_regions {
     int32_t (*doorbell)(const struct vfu_host *host, uint32_t index);
 };
 
+/*
+ * What a device tells the people and programs around it, host->extension(host, VFU_EXT_REPORT): the guest has panicked, a
+ * watchdog has expired, a disk is full. Not for what a guest does wrong, which is guest_error, nor for words, which are
+ * log. A report is a line of the log, an event and an entry of the control socket, and where it is fatal the exit status
+ * 4 of a host that runs with --once or --run: the status only, nothing ends by it.
+ *
+ *   report   0. -EINVAL: no name, or one that is not of letters, digits, '-', '_' and '.', or longer than 63; an item
+ *            without a key of the same kind, of a type that is not there, or a string longer than 1023 bytes; more
+ *            than 32 items. The log shows some of those that come in thousands; the control socket counts all of them.
+ *            Any thread, from create to destroy.
+ */
+#define VFU_EXT_REPORT "vfu.report/1"
+#define VFU_REPORT_FATAL (1u << 0)  /* the run has failed by it */
+#define VFU_REPORT_INTEGER 0u       /* integer */
+#define VFU_REPORT_NUMBER 1u        /* number */
+#define VFU_REPORT_BOOLEAN 2u       /* integer, 0 or 1 */
+#define VFU_REPORT_STRING 3u        /* string: UTF-8; other bytes are shown as '?' */
+struct vfu_report_item {
+    const char *key;
+    uint32_t type; /* VFU_REPORT_INTEGER, ... */
+    uint32_t reserved;
+    int64_t integer;
+    double number;
+    const char *string;
+};
+struct vfu_report {
+    uint32_t struct_size;
+    uint32_t flags;   /* VFU_REPORT_FATAL */
+    const char *name; /* what has happened: "panicked" */
+    const struct vfu_report_item *items;
+    uint32_t nitems, item_size;
+};
+struct vfu_host_report {
+    uint32_t struct_size;
+    uint32_t reserved;
+    int32_t (*report)(const struct vfu_host *host, const struct vfu_report *report);
+};
+
 /* ---- the plugin, as the host sees it ----------------------------------------------------------------------- */
 
 struct vfu_plugin {

@@ -88,6 +88,15 @@ function Device:granted(capability) end
 ---@param ... any
 function Device:guest_error(format, ...) end
 
+--- Tells the people and programs around the device that something has happened: a line of the log, an event of the
+--- control socket, and with `fatal` the exit status 4 of a host that runs with `--once` or `--run`. `name` and the keys
+--- of `data` are of letters, digits, `-`, `_` and `.`, up to 63 of them; values are strings up to 1023 bytes, numbers and
+--- booleans, up to 32 of them.
+---@param name string what has happened, such as "panicked"
+---@param data? table<string, string|number|boolean>
+---@param options? { fatal: boolean? }
+function Device:report(name, data, options) end
+
 --- `function dev.read:REG(value, i)` computes what a read returns. It must return an integer, and sees a "rc"
 --- register before it is cleared. Of a register in a group: `function dev.read.GROUP:REG(value, i, j)`. Read hooks
 --- never wait.

@@ -495,6 +495,45 @@ impl vfu_host_regions {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct vfu_report_item {
+    pub key: *const c_char,
+    pub r#type: u32,
+    pub reserved: u32,
+    pub integer: i64,
+    pub number: f64,
+    pub string: *const c_char,
+}
+impl vfu_report_item {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct vfu_report {
+    pub struct_size: u32,
+    pub flags: u32,
+    pub name: *const c_char,
+    pub items: *const vfu_report_item,
+    pub nitems: u32,
+    pub item_size: u32,
+}
+impl vfu_report {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct vfu_host_report {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub report: Option<unsafe extern "C" fn(*const vfu_host, *const vfu_report) -> i32>,
+}
+impl vfu_host_report {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct vfu_plugin {
     pub struct_size: u32,
     pub abi_version: u32,
@@ -626,3 +665,9 @@ pub const VFU_EXT_LIMITS: &[u8] = b"vfu.limits/1\0";
 pub const VFU_EXT_REGIONS: &[u8] = b"vfu.regions/1\0";
 pub const VFU_REGION_DECODED: u32 = 1 << 0;
 pub const VFU_REGION_MAPPED: u32 = 1 << 1;
+pub const VFU_EXT_REPORT: &[u8] = b"vfu.report/1\0";
+pub const VFU_REPORT_FATAL: u32 = 1 << 0;
+pub const VFU_REPORT_INTEGER: u32 = 0;
+pub const VFU_REPORT_NUMBER: u32 = 1;
+pub const VFU_REPORT_BOOLEAN: u32 = 2;
+pub const VFU_REPORT_STRING: u32 = 3;
