@@ -145,6 +145,7 @@ endif
 GUEST_TESTS = \
 	tests/guest/edu.test \
 	tests/guest/gpio-idio-16.test \
+	tests/guest/pvpanic.test \
 	tests/guest/tutorial.test
 
 GUEST_TOOLS = \
@@ -158,6 +159,7 @@ GUEST_TOOLS = \
 	tests/guest/edu.guest \
 	tests/guest/edge.c \
 	tests/guest/gpio-idio-16.guest \
+	tests/guest/pvpanic.guest \
 	tests/guest/tutorial.guest
 
 EXTRA_DIST += $(SCRIPT_TESTS) tests/driver.sh tests/summary.sh $(GUEST_TESTS) $(GUEST_TOOLS)

@@ -10,10 +10,12 @@ set -u
 guest_tools=$VFU_SRCDIR/tests/guest
 guest_cases=0
 guest_host_pid=
+guest_boot_pid=
 
 guest_end()
 {
     [ -z "$guest_host_pid" ] || kill "$guest_host_pid" 2>/dev/null
+    [ -z "$guest_boot_pid" ] || kill "$guest_boot_pid" 2>/dev/null
     rm -rf "$guest_work"
 }
 
@@ -99,6 +101,52 @@ guest_run()
         bad=1
     fi
     [ $bad = 0 ] || sed 's/^/# host: /' "$guest_work/host.log"
+}
+
+# guest_start BOOT-ARGUMENT...: boot in the background; its console is read by guest_until
+guest_start()
+{
+    rm -f "$guest_work/console"
+    mkfifo "$guest_work/console"
+    "$guest_tools/boot.sh" -s "$guest_socket" "$@" >"$guest_work/console" 2>&1 &
+    guest_boot_pid=$!
+    exec {guest_console}<"$guest_work/console"
+}
+
+# guest_until PATTERN [SECONDS]: lines of the console, up to one that the (bash) pattern fits; 1 if none comes
+guest_until()
+{
+    local line
+    while IFS= read -r -t "${2:-60}" -u "$guest_console" line; do
+        printf '# %s\n' "$line"
+        # shellcheck disable=SC2053  # a pattern
+        [[ $line != $1 ]] || return 0
+    done
+    return 1
+}
+
+# guest_kill: SIGKILL to the QEMU of guest_start, whatever it does
+guest_kill()
+{
+    local limit qemu status
+    limit=$(pgrep -P "$guest_boot_pid" timeout)
+    qemu=$(pgrep -P "${limit:-0}" | head -n 1)
+    kill -KILL "${qemu:-0}"
+    status=$?
+    guest_stop
+    return $status
+}
+
+# guest_stop: the end of guest_start, which has ended or is ended; 0 if the guest's script did so with 0
+guest_stop()
+{
+    local status
+    cat <&"$guest_console" >/dev/null
+    exec {guest_console}<&-
+    wait "$guest_boot_pid" 2>/dev/null
+    status=$?
+    guest_boot_pid=
+    return $status
 }
 
 # guest_failed LABEL: the host did not come up
