@@ -122,7 +122,7 @@ mkfifo "$work/console"
 timeout -k 2 "$limit" "$here/qemu.sh" "${args[@]}" $extra </dev/null >"$work/console" 2>"$logs/qemu.log" &
 qemu=$!
 # SeaBIOS clears the screen; the console's last such line is cut off.
-tr -d '\r' <"$work/console" | tee "$logs/console.log" | sed -u '/^##GUEST-/d; s/^.*\x1b\[?7l//; /^\x1bc/d'
+sed -u 's/\r//g' <"$work/console" | tee "$logs/console.log" | sed -u '/^##GUEST-/d; s/^.*\x1b\[?7l//; /^\x1bc/d'
 wait "$qemu"
 status=$?
 qemu=
