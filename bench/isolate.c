@@ -3,6 +3,9 @@
  * isolate - what a device costs its neighbour in the same process when its script or its client misbehaves: the mean
  * round trip of a read of the victim, with a calm neighbour and with a bad one, taken in turns.
  *
+ * A machine is never quite quiet. So a round with the bad one is held against the two calm ones around it, which takes
+ * out what changes slowly, and of all rounds the median counts, with the middle half of them beside it.
+ *
  * One thread, a process for the bad neighbour's client, and the host.
  */
 #define _GNU_SOURCE
@@ -12,6 +15,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +27,7 @@
 #include <vfu/client.h>
 
 #define REGISTER 0x90 /* of edu, without a hook */
-#define ROUNDS_MAX 15u
+#define ROUNDS_MAX 99u
 #define MS UINT64_C(1000000)
 
 /* ---- the bad ones */
@@ -220,15 +224,18 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *values, uint32_t n)
+static double quantile(double *values, uint32_t n, uint32_t quarters)
 {
     qsort(values, n, sizeof *values, by_value);
-    return values[n / 2];
+    return values[(n - 1) * quarters / 4];
 }
+
+/* What was asked of a ratio. */
+static const char *const asked[PLACES] = { [APART] = "1.10", [SAME] = "1.25", [ANYWHERE] = "" };
 
 static void run(const struct bad *bad, enum place place, const char *program, const char *budget, uint32_t rounds)
 {
-    double alone[ROUNDS_MAX], with[ROUNDS_MAX], ratio[ROUNDS_MAX];
+    double alone[ROUNDS_MAX + 1], with[ROUNDS_MAX], ratio[ROUNDS_MAX];
     struct vfuc *c;
 
     start_host(bad, program, budget);
@@ -236,25 +243,36 @@ static void run(const struct bad *bad, enum place place, const char *program, co
     pin(0, place, true);
     pin_host(place);
     mean_of(c, 100 * MS);
+    alone[0] = mean_of(c, 200 * MS);
     for (uint32_t i = 0; i < rounds; i++) {
-        alone[i] = mean_of(c, 300 * MS);
         start_offender(bad, place);
-        pause_for(400 * MS); /* let it show what it is */
-        with[i] = mean_of(c, 500 * MS);
+        pause_for(300 * MS); /* let it show what it is */
+        with[i] = mean_of(c, 300 * MS);
         end(&offender, SIGKILL);
         pause_for(900 * MS); /* and become calm again */
-        ratio[i] = with[i] / alone[i];
+        alone[i + 1] = mean_of(c, 200 * MS);
+        ratio[i] = with[i] / ((alone[i] + alone[i + 1]) / 2);
     }
-    printf("%-32s %-18s %10.0f %10.0f %8.3f\n", bad->name, places[place], median(alone, rounds), median(with, rounds),
-           median(ratio, rounds));
+    printf("| %s | %s | %.0f | %.0f | %.3f | %.3f-%.3f | %s |\n", bad->name, places[place],
+           quantile(alone, rounds + 1, 2), quantile(with, rounds, 2), quantile(ratio, rounds, 2),
+           quantile(ratio, rounds, 1), quantile(ratio, rounds, 3), asked[place]);
     fflush(stdout);
     vfuc_free(c);
     end(&host, SIGTERM);
 }
 
+/* Both texts are somewhere in the row. */
+static bool selected(const struct bad *bad, enum place place, const char *const only[2])
+{
+    for (int i = 0; i < 2; i++)
+        if (!strstr(bad->name, only[i]) && !strstr(places[place], only[i]))
+            return false;
+    return true;
+}
+
 static void help(void)
 {
-    printf("Usage: isolate [--host FILE] [--budget S] [--only TEXT] [--quick]\n"
+    printf("Usage: isolate [--host FILE] [--budget S] [--only TEXT]... [--rounds N] [--quick]\n"
            "Measures what a bad neighbour in the same process costs a device.\n");
 }
 
@@ -264,12 +282,14 @@ int main(int argc, char **argv)
         { "host", required_argument, NULL, 'h' },
         { "budget", required_argument, NULL, 'b' },
         { "only", required_argument, NULL, 'o' },
+        { "rounds", required_argument, NULL, 'r' },
         { "quick", no_argument, NULL, 'q' },
         { "help", no_argument, NULL, '?' },
         { NULL, 0, NULL, 0 },
     };
-    const char *program = getenv("VFU_HOST") ? getenv("VFU_HOST") : "./vfu-host", *budget = "0.1", *only = "";
-    uint32_t rounds = 5;
+    const char *program = getenv("VFU_HOST") ? getenv("VFU_HOST") : "./vfu-host", *budget = "0.1";
+    const char *only[2] = { "", "" };
+    uint32_t rounds = 15, nonly = 0;
     int option;
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -278,9 +298,11 @@ int main(int argc, char **argv)
         else if (option == 'b')
             budget = optarg;
         else if (option == 'o')
-            only = optarg;
+            only[nonly++ % 2] = optarg;
+        else if (option == 'r' && atoi(optarg) > 0 && atoi(optarg) <= (int)ROUNDS_MAX)
+            rounds = (uint32_t)atoi(optarg);
         else if (option == 'q')
-            rounds = 1;
+            rounds = 3;
         else
             return help(), optopt ? 2 : 0;
     }
@@ -290,10 +312,12 @@ int main(int argc, char **argv)
     snprintf(sockets[0], sizeof sockets[0], "%s/victim", folder);
     snprintf(sockets[1], sizeof sockets[1], "%s/bad", folder);
     snprintf(script, sizeof script, "%s/bad.lua", folder);
-    printf("%-32s %-18s %10s %10s %8s\n", "neighbour", "it runs", "alone, ns", "with it", "ratio");
+    printf("| neighbour | it runs | alone, ns | with it | ratio | middle half | asked |\n"
+           "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n");
+    fflush(stdout); /* or each child would print it again */
     for (size_t b = 0; b < sizeof bads / sizeof bads[0]; b++)
         for (enum place place = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? APART : SAME; place < PLACES; place++)
-            if (strstr(bads[b].name, only) || strstr(places[place], only))
+            if (selected(&bads[b], place, only))
                 run(&bads[b], place, program, budget, rounds);
     unlink(script);
     rmdir(folder);
