@@ -163,6 +163,8 @@ static bool read_attributes(struct reader *r, struct node *node)
             snprintf(node->version, sizeof node->version, "%s", value);
         else if (strncmp(name, "xs:", 3) != 0 && strncmp(name, "xmlns", 5) != 0)
             bad(r->line, "attribute %s", name);
+        if (*r->p != '"')
+            bad(r->line, "the end of attribute %s is missing", name);
         free(value);
         if (*wrong)
             return false;
@@ -213,10 +215,11 @@ static struct node *read_element(struct reader *r)
         r->p += 2;
         return node;
     }
-    if (*r->p++ != '>') {
+    if (*r->p != '>') {
         bad(r->line, "<%s> does not end", node->tag);
         goto fail;
     }
+    r->p++;
     if (!read_content(r, node))
         goto fail;
     r->p += 2;
