@@ -4,6 +4,12 @@
  *
  * A round is: wait, descriptors, timers that are due, deferred and posted work. Work that defers more work runs in the
  * same round up to a bound, so that a model which defers for ever still lets the client in.
+ *
+ * A wait with a time limit costs the kernel a timer of its own each time, and us two looks at the clock. So only a
+ * timer that is near limits the wait. For one further off there is the alarm, a timerfd among the descriptors, which
+ * goes off at its deadline or before: it is set for the first such timer and left alone when that one is disarmed or
+ * moved. When it goes off the heap is looked at again. Who arms a time limit with each message pays for it a few
+ * times a second, not with each message, and no timer is early, or later than the round in which it comes.
  */
 #include "core/loop.h"
 
@@ -14,6 +20,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +28,7 @@
 
 #define EVENTS_A_ROUND 32
 #define WORK_MAX 65536u
+#define NO_ALARM UINT64_MAX
 
 uint64_t loop_now(void)
 {
@@ -49,19 +57,33 @@ static void wake(struct loop *loop)
         ;
 }
 
+static void alarm_went_off(struct loop_watch *watch, uint32_t ready)
+{
+    (void)ready;
+    ((struct loop *)((char *)watch - offsetof(struct loop, alarm_watch)))->alarm = NO_ALARM;
+}
+
 int loop_init(struct loop *loop)
 {
     struct epoll_event event = { .events = EPOLLIN | EPOLLET };
     int error;
 
     memset(loop, 0, sizeof *loop);
-    loop->epoll = loop->wake = -1;
+    loop->epoll = loop->wake = loop->alarm_watch.fd = -1;
+    loop->alarm = NO_ALARM;
     error = pthread_mutex_init(&loop->lock, NULL);
     if (error)
         return -error;
     loop->epoll = epoll_create1(EPOLL_CLOEXEC);
     loop->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (loop->epoll < 0 || loop->wake < 0 || epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->wake, &event) < 0) {
+    /* Edge-triggered, it need not be read. */
+    loop->alarm_watch = (struct loop_watch){
+        .fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK),
+        .events = EPOLLIN | EPOLLET,
+        .fn = alarm_went_off,
+    };
+    if (loop->epoll < 0 || loop->wake < 0 || loop->alarm_watch.fd < 0 ||
+        epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->wake, &event) < 0 || loop_add(loop, &loop->alarm_watch) < 0) {
         error = -errno;
         loop_fini(loop);
         return error;
@@ -75,12 +97,14 @@ void loop_fini(struct loop *loop)
         close(loop->epoll);
     if (loop->wake >= 0)
         close(loop->wake);
+    if (loop->alarm_watch.fd >= 0)
+        close(loop->alarm_watch.fd);
     free(loop->heap);
     free(loop->work);
     free(loop->posted);
     pthread_mutex_destroy(&loop->lock);
     memset(loop, 0, sizeof *loop);
-    loop->epoll = loop->wake = -1;
+    loop->epoll = loop->wake = loop->alarm_watch.fd = -1;
 }
 
 /* ---- descriptors */
@@ -205,12 +229,31 @@ void loop_disarm(struct loop *loop, struct loop_timer *timer)
     sift_down(loop, last->place - 1);
 }
 
+/* The alarm is still to come, and no timer is due before it. */
+static bool alarm_first(const struct loop *loop)
+{
+    return loop->alarm <= loop->heap[0]->deadline;
+}
+
+/* False: it cannot be set, so the wait needs a limit. */
+static bool set_alarm(struct loop *loop, uint64_t deadline)
+{
+    struct itimerspec at = {
+        .it_value = { (time_t)(deadline / 1000000000u), (long)(deadline % 1000000000u) },
+    };
+
+    if (timerfd_settime(loop->alarm_watch.fd, TFD_TIMER_ABSTIME, &at, NULL) < 0)
+        return false;
+    loop->alarm = deadline;
+    return true;
+}
+
 /* Timers armed by timers wait for the next round even if they are due already. */
 static void run_timers(struct loop *loop)
 {
     uint64_t now, limit;
 
-    if (loop->ntimers == 0)
+    if (loop->ntimers == 0 || alarm_first(loop))
         return;
     now = loop_now();
     limit = loop->next_sequence;
@@ -342,20 +385,22 @@ static int spin(struct loop *loop, struct epoll_event *events, int64_t timeout)
     }
 }
 
-static int64_t time_left(const struct loop *loop)
+/* How long the next wait may last in ns; -1: until something comes, and be it the alarm. */
+static int64_t time_left(struct loop *loop)
 {
-    uint64_t now;
+    uint64_t now, deadline;
 
     if (loop->nwork > 0 || __atomic_load_n(&loop->has_posted, __ATOMIC_ACQUIRE))
         return 0;
-    if (loop->ntimers == 0)
+    if (loop->ntimers == 0 || alarm_first(loop))
         return -1;
     now = loop_now();
-    if (loop->heap[0]->deadline <= now)
+    deadline = loop->heap[0]->deadline;
+    if (deadline <= now)
         return 0;
-    if (loop->heap[0]->deadline - now > INT64_C(3600000000000))
-        return INT64_C(3600000000000);
-    return (int64_t)(loop->heap[0]->deadline - now);
+    if (deadline - now >= LOOP_NEAR_NS && set_alarm(loop, deadline))
+        return -1;
+    return deadline - now > INT64_C(3600000000000) ? INT64_C(3600000000000) : (int64_t)(deadline - now);
 }
 
 static void dispatch(struct loop *loop, struct round *round)

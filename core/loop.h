@@ -30,6 +30,9 @@ struct loop_timer {
     void (*fn)(struct loop_timer *timer);
 };
 
+/* Timers nearer than this limit the wait; those further off have the alarm. See loop.c. */
+#define LOOP_NEAR_NS UINT64_C(10000000)
+
 struct loop_work {
     void (*fn)(void *arg);
     void *arg;
@@ -43,6 +46,8 @@ struct loop {
     struct loop_timer **heap;
     size_t ntimers, heap_room;
     uint64_t next_sequence;
+    struct loop_watch alarm_watch; /* a timerfd */
+    uint64_t alarm;                /* when it goes off, UINT64_MAX: it is not set */
     struct loop_work *work; /* deferred by this thread, run after each round */
     size_t nwork, work_room;
     pthread_mutex_t lock; /* guards posted */

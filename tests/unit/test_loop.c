@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -248,6 +249,133 @@ static void test_time_passes_in_ms(void **state)
 {
     loop.no_pwait2 = true;
     test_time_passes(state);
+}
+
+/* ---- the alarm --------------------------------------------------------------------------------------------- */
+
+#define HOUR (3600 * 1000 * MS)
+
+struct alarm_case {
+    struct loop_timer timer;
+    uint64_t first;
+    unsigned idles;
+};
+
+/* What message DMA does, without the messages: its time limit is armed anew each time the loop would sleep. */
+static bool move_limit(void *ctx)
+{
+    struct alarm_case *c = ctx;
+
+    if (c->idles == 0)
+        c->first = c->timer.deadline;
+    assert_true(loop.alarm == c->first); /* set once, for the oldest */
+    if (++c->idles < 100) {
+        assert_int_equal(loop_arm(&loop, &c->timer, c->first + c->idles * MS), 0);
+    } else {
+        loop_disarm(&loop, &c->timer); /* it stays set, which costs nothing */
+        loop_stop(&loop);
+    }
+    return true;
+}
+
+static void test_alarm_is_set_once(void **state)
+{
+    struct alarm_case c = { .timer.fn = stop_timer };
+
+    (void)state;
+    loop.idle = move_limit;
+    loop.idle_ctx = &c;
+    assert_int_equal(loop_arm(&loop, &c.timer, loop_now() + HOUR), 0);
+    loop_run(&loop);
+    assert_int_equal(c.idles, 100);
+    assert_true(loop.alarm == c.first);
+}
+
+static bool nearer(void *ctx)
+{
+    struct alarm_case *c = ctx;
+
+    if (c->idles++ == 0) {
+        assert_int_equal(loop_arm(&loop, &c->timer, c->first - HOUR), 0);
+    } else {
+        assert_true(loop.alarm == c->first - HOUR);
+        loop_stop(&loop);
+    }
+    return true;
+}
+
+/* One that is due before the alarm moves it. */
+static void test_alarm_moves_forward(void **state)
+{
+    struct alarm_case c = { .timer.fn = stop_timer, .first = loop_now() + 2 * HOUR };
+    struct loop_timer other = { .fn = stop_timer };
+
+    (void)state;
+    loop.idle = nearer;
+    loop.idle_ctx = &c;
+    assert_int_equal(loop_arm(&loop, &other, c.first), 0);
+    loop_run(&loop);
+    assert_int_equal(c.idles, 2);
+}
+
+static bool take_it_back(void *ctx)
+{
+    const struct itimerspec soon = { .it_value.tv_nsec = 1 };
+    struct alarm_case *c = ctx;
+
+    if (c->idles++ == 0) {
+        assert_true(loop.alarm == c->timer.deadline);
+        loop_disarm(&loop, &c->timer);
+        assert_int_equal(timerfd_settime(loop.alarm_watch.fd, 0, &soon, NULL), 0); /* an hour later */
+        return false; /* sleeps until the alarm goes off, for nobody */
+    }
+    assert_true(loop.alarm == UINT64_MAX);
+    loop_stop(&loop);
+    return true;
+}
+
+static void test_alarm_for_nobody(void **state)
+{
+    struct alarm_case c = { .timer.fn = stop_timer };
+
+    (void)state;
+    loop.idle = take_it_back;
+    loop.idle_ctx = &c;
+    assert_int_equal(loop_arm(&loop, &c.timer, loop_now() + HOUR), 0);
+    loop_run(&loop);
+    assert_int_equal(c.idles, 2);
+}
+
+static void mixed_fired(struct loop_timer *timer)
+{
+    struct numbered *other = &timers[any(200)];
+
+    assert_true(loop_now() >= timer->deadline); /* never early */
+    assert_true(!previous || previous->timer.deadline <= timer->deadline);
+    previous = (struct numbered *)timer;
+    if (other->timer.place && any(4) == 0) {
+        loop_disarm(&loop, &other->timer);
+        armed--;
+    }
+    if (--armed == 0)
+        loop_stop(&loop);
+}
+
+/* Near and far ones, some taken back: all that are left fire, in order. */
+static void test_near_and_far(void **state)
+{
+    uint64_t now = loop_now();
+
+    (void)state;
+    memset(timers, 0, sizeof timers);
+    previous = NULL;
+    for (armed = 0; armed < 200; armed++) {
+        timers[armed].timer.fn = mixed_fired;
+        assert_int_equal(loop_arm(&loop, &timers[armed].timer, now + any(5 * (uint32_t)LOOP_NEAR_NS)), 0);
+    }
+    loop_run(&loop);
+    assert_int_equal(armed, 0);
+    assert_int_equal(loop.ntimers, 0);
 }
 
 /* ---- work -------------------------------------------------------------------------------------------------- */
@@ -598,6 +726,10 @@ int main(void)
         TEST(test_timer_arms_itself),
         TEST(test_time_passes),
         TEST(test_time_passes_in_ms),
+        TEST(test_alarm_is_set_once),
+        TEST(test_alarm_moves_forward),
+        TEST(test_alarm_for_nobody),
+        TEST(test_near_and_far),
         TEST(test_work_order),
         TEST(test_work_limit),
         TEST(test_work_for_ever),

@@ -569,6 +569,29 @@ static void test_time_limit(void **state)
     finish(&next, 0);
 }
 
+/* Each message has a limit of its own, from when it was sent, and with none in flight there is none. */
+static void test_time_limit_of_each(void **state)
+{
+    static struct request r;
+    struct job job;
+    uint64_t sent = loop_now(), answered;
+
+    (void)state;
+    submit(&job, FAR, 2 * TRANSFER_MESSAGE_MAX, false);
+    assert_true(next_request(&r));
+    assert_true(x.timer.deadline >= sent + TRANSFER_TIMEOUT_NS);
+    answered = loop_now();
+    assert_true(x.timer.deadline <= answered + TRANSFER_TIMEOUT_NS);
+    assert_int_equal(answer(&r), 0);
+    assert_true(next_request(&r));
+    assert_int_equal(loop.ntimers, 1);
+    assert_true(x.timer.deadline >= answered + TRANSFER_TIMEOUT_NS);
+    assert_true(x.timer.deadline <= loop_now() + TRANSFER_TIMEOUT_NS);
+    assert_int_equal(answer(&r), 0);
+    assert_int_equal(loop.ntimers, 0);
+    finish(&job, 0);
+}
+
 /* A write that was given up may have arrived: its pages count as written. */
 static void test_time_limit_is_dirty(void **state)
 {
@@ -926,6 +949,7 @@ int main(void)
         TEST(test_bad_replies),
         TEST(test_wrong_replies),
         TEST(test_time_limit),
+        TEST(test_time_limit_of_each),
         TEST(test_time_limit_is_dirty),
         TEST(test_many_late),
         TEST(test_ids_come_round),
