@@ -93,7 +93,7 @@ static int handle_version(struct session *s, struct message *m)
     if (!(s->dev->description.caps & VFU_CAP_MIGRATION))
         s->version.migration = false;
     maps = s->version.max_dma_maps < s->dev->max_dma_maps ? s->version.max_dma_maps : s->dev->max_dma_maps;
-    dma_limit(s->dev->dma, maps);
+    dma_limit(s->dev->dma, maps, version_page(&s->version));
     n = version_reply(&s->version, maps, theirs >= 0 ? 0 : -1, reply);
     memcpy(session_reply(s, (uint32_t)n), reply, n);
     if (theirs >= 0)
@@ -369,6 +369,9 @@ static int handle_write_multi(struct session *s, struct message *m)
     struct vfu_msg_write_one one;
     int result = 0;
 
+    /* The reply to VERSION has it where the client proposed it: what was not proposed was not agreed on. */
+    if (!s->version.write_multiple)
+        return session_refuse(s, -ENOTSUP, m, "it was not negotiated: this client's VERSION has no write_multiple");
     memcpy(&multi, m->body, sizeof multi);
     if (multi.wr_cnt != (m->size - sizeof multi) / sizeof one || (m->size - sizeof multi) % sizeof one)
         return session_refuse(s, -EINVAL, m, "wr_cnt is %llu, the message has room for %zu writes",

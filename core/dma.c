@@ -44,6 +44,7 @@ struct dma {
     struct block **blocks;
     uint32_t nblocks, capacity;
     uint32_t count, max;
+    uint64_t page; /* what a region's address, offset and size are multiples of */
     void (*on_write)(void *ctx, uint64_t address, uint64_t len);
     void *on_write_ctx;
     void (*on_end)(void *ctx, bool on);
@@ -71,15 +72,17 @@ int dma_new(struct dma **out, const char *who, uint32_t max_regions)
         return -ENOMEM;
     }
     dma->max = max_regions;
+    dma->page = PAGE;
     dma->maps.who = dma->who;
     dma->maps.limit = &dma->map_limit;
     *out = dma;
     return 0;
 }
 
-void dma_limit(struct dma *dma, uint32_t max_regions)
+void dma_limit(struct dma *dma, uint32_t max_regions, uint64_t page)
 {
     dma->max = max_regions;
+    dma->page = page;
 }
 
 void dma_free(struct dma *dma)
@@ -286,12 +289,12 @@ static int check_map(struct dma *dma, uint64_t address, uint64_t size, uint32_t 
 {
     const uint32_t known = VFU_DMA_MAP_READABLE | VFU_DMA_MAP_WRITEABLE;
 
-    if (size == 0 || size % PAGE)
-        refuse(dma, "DMA_MAP: size 0x%llx is not a multiple of 4096 above 0", ull(size));
-    else if (address % PAGE)
-        refuse(dma, "DMA_MAP: address 0x%llx is not a multiple of 4096", ull(address));
-    else if (offset % PAGE)
-        refuse(dma, "DMA_MAP: offset 0x%llx is not a multiple of 4096", ull(offset));
+    if (size == 0 || (size & (dma->page - 1)))
+        refuse(dma, "DMA_MAP: size 0x%llx is not a multiple of %llu above 0", ull(size), ull(dma->page));
+    else if (address & (dma->page - 1))
+        refuse(dma, "DMA_MAP: address 0x%llx is not a multiple of %llu", ull(address), ull(dma->page));
+    else if (offset & (dma->page - 1))
+        refuse(dma, "DMA_MAP: offset 0x%llx is not a multiple of %llu", ull(offset), ull(dma->page));
     else if (address + (size - 1) < address)
         refuse(dma, "DMA_MAP: address 0x%llx and size 0x%llx go beyond 2^64", ull(address), ull(size));
     else if (offset > INT64_MAX - (size < INT64_MAX ? size : INT64_MAX))

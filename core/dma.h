@@ -20,13 +20,13 @@ struct dma;
 
 /* max_regions: DMA_MAP beyond it is -ENOSPC. */
 int dma_new(struct dma **out, const char *who, uint32_t max_regions);
-/* Another limit from now on: that of the client at hand. */
-void dma_limit(struct dma *dma, uint32_t max_regions);
+/* Other limits from now on: those of the client at hand. page: a power of two, 4096 or more (which it is at first). */
+void dma_limit(struct dma *dma, uint32_t max_regions, uint64_t page);
 void dma_free(struct dma *dma);
 
 /*
  * VFIO_USER_DMA_MAP. flags: VFU_DMA_MAP_* of vfu/protocol.h. fd is -1, or the caller's (not taken over): it is mapped
- * in here. -EINVAL: size 0, wrap past 2^64, address, size or offset unlike a 4096-byte page, unknown flags or none, a
+ * in here. -EINVAL: size 0, wrap past 2^64, address, size or offset unlike a page, unknown flags or none, a
  * mapping larger than its file, an fd that is no regular file; -EEXIST: overlaps a region; -ENOSPC; -EACCES; -ENOMEM.
  * Every failure has one line in the log with field and value (rate-limited).
  */

@@ -168,7 +168,13 @@ uint32_t version_bitmap_limit(const struct version *v)
     return v->max_bitmap_size && v->max_bitmap_size < limit ? (uint32_t)v->max_bitmap_size : limit;
 }
 
-/* Stock clients want it no longer than their own request, so it is kept short: at most 180 bytes
+uint64_t version_page(const struct version *v)
+{
+    return v->pgsizes & -v->pgsizes;
+}
+
+/* What is answered must be a subset of what the client proposed: its own page size, which is 4096 nearly always.
+ * Stock clients want it no longer than their own request, so it is kept short: at most 180 bytes
  * for those that know no twin socket. */
 size_t version_reply(const struct version *v, uint32_t max_dma_maps, int twin, uint8_t reply[VERSION_REPLY_MAX])
 {
@@ -179,8 +185,8 @@ size_t version_reply(const struct version *v, uint32_t max_dma_maps, int twin, u
     memcpy(reply, &fixed, sizeof fixed);
     n = (size_t)snprintf(text, room,
                          "{\"capabilities\":{\"max_msg_fds\":%u,\"max_data_xfer_size\":%u,\"max_dma_maps\":%u,"
-                         "\"pgsizes\":4096%s",
-                         TRANSPORT_FDS, TRANSPORT_MAX_DATA, max_dma_maps,
+                         "\"pgsizes\":%llu%s",
+                         TRANSPORT_FDS, TRANSPORT_MAX_DATA, max_dma_maps, (unsigned long long)version_page(v),
                          v->write_multiple ? ",\"write_multiple\":true" : "");
     if (v->migration)
         n += (size_t)snprintf(text + n, room - n, ",\"migration\":{\"pgsize\":4096,\"max_bitmap_size\":%u}",

@@ -14,7 +14,7 @@ struct version {
     uint32_t max_msg_fds;        /* descriptors a message to the client may carry */
     uint32_t max_data_xfer_size; /* bytes of data in a DMA message to it */
     uint32_t max_dma_maps;
-    uint64_t pgsizes;
+    uint64_t pgsizes; /* of DMA maps, or'ed together, as the client has them */
     uint64_t migration_pgsize, max_bitmap_size; /* 0: not given */
     bool migration; /* it has said something of it */
     bool write_multiple;
@@ -24,6 +24,9 @@ struct version {
 /* Bytes of data, and of a dirty bitmap, that one reply to this client may carry. */
 uint32_t version_data_limit(const struct version *v);
 uint32_t version_bitmap_limit(const struct version *v);
+
+/* The page size of this client's DMA maps, the smallest that it has: larger ones are multiples of it. */
+uint64_t version_page(const struct version *v);
 
 #define VERSION_REPLY_MAX 512u
 

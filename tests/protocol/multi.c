@@ -32,6 +32,17 @@ static const struct proto_case cases[] = {
     ONE("a write beyond the end", MULTI(1, W(0x100000, 0, 4, 1)), FAILS(EINVAL)),
     ONE("a write that wraps", MULTI(1, W(UINT64_MAX, 0, 4, 1)), FAILS(EINVAL)),
     ONE("a write to region 9", MULTI(1, W(4, 9, 4, 1)), FAILS(EINVAL)),
+    { .name = "not negotiated",
+      .no_version = true,
+      .m = { { CMD(VERSION), BODY(B2(0), B2(0)), BEGINS(B2(0), B2(0)) },
+             { CMD(REGION_WRITE), BODY(B8(4), B4(0), B4(4), B4(5)), REPLIES(B8(4), B4(0), B4(4)) },
+             { MULTI(1, W(4, 0, 4, 1)), FAILS(ENOTSUP) },
+             { MULTI(1, W(4, 0, 4, 1)), POSTED, SILENT },
+             LIVE_IS(~5u) } },
+    { .name = "negotiated away",
+      .no_version = true,
+      .m = { { CMD(VERSION), TEXT("\0\0\0\0{\"capabilities\":{\"write_multiple\":false}}"), BEGINS(B2(0), B2(0)) },
+             { MULTI(1, W(4, 0, 4, 1)), FAILS(ENOTSUP) } } },
     ONE("a write to a BAR that is not there", MULTI(1, W(4, 2, 4, 1)), FAILS(EINVAL)),
 };
 

@@ -190,6 +190,9 @@ static void only_what_was_proposed(void **state)
     assert_int_equal(number(json_object_get(caps, "migration"), "max_bitmap_size"), 100);
     assert_int_equal(number(caps, "max_dma_maps"), 10);
     json_decref(caps);
+    caps = agreed("{\"capabilities\":{\"pgsizes\":2162688}}"); /* 64 KiB and 2 MiB */
+    assert_int_equal(number(caps, "pgsizes"), 65536);
+    json_decref(caps);
 }
 
 /* A device that cannot be migrated does not offer it. */

@@ -9,6 +9,7 @@ extern const struct proto_table proto_version;
 #define GOOD BEGINS(B2(0), B2(0))
 #define FIRST .no_version = true
 #define ONE(label, ...) { .name = label, FIRST, .m = { { CMD(VERSION), __VA_ARGS__ } } }
+#define MAP(offset, address, size) CMD(DMA_MAP), BODY(B4(32), B4(3), B8(offset), B8(address), B8(size))
 #define WRONG(label, text) { .name = label, FIRST, .m = { { CMD(VERSION), TEXT(text), REFUSED(EINVAL) } } }
 
 static const struct proto_case cases[] = {
@@ -63,6 +64,18 @@ static const struct proto_case cases[] = {
     WRONG("twin_socket is a boolean", CAPS("\"twin_socket\":true")),
     WRONG("twin_socket.supported is a number", CAPS("\"twin_socket\":{\"supported\":1}")),
     WRONG("write_multiple is a string", CAPS("\"write_multiple\":\"true\"")),
+    /* The client's smallest page is 64 KiB: that is what its maps consist of. */
+    { .name = "large pages only",
+      FIRST,
+      .m = { { CMD(VERSION), TEXT(CAPS("\"pgsizes\":2162688")), GOOD },
+             { MAP(0, 0x10000, 0x1000), FAILS(EINVAL) },
+             { MAP(0, 0x11000, 0x10000), FAILS(EINVAL) },
+             { MAP(0x1000, 0x10000, 0x10000), .fd = PROTO_MEMFD, FAILS(EINVAL) },
+             { MAP(0x10000, 0x10000, 0x30000), .fd = PROTO_MEMFD, REPLIES_EMPTY } } },
+    { .name = "small pages among them",
+      FIRST,
+      .m = { { CMD(VERSION), TEXT(CAPS("\"pgsizes\":2101248")), GOOD },
+             { MAP(0x1000, 0x11000, 0x1000), .fd = PROTO_MEMFD, REPLIES_EMPTY } } },
     { .name = "twice", .m = { { CMD(VERSION), BODY(B2(0), B2(0)), FAILS(EINVAL) } } },
     { .name = "a bad one as the second", .m = { { CMD(VERSION), BODY(B2(7), B2(0)), FAILS(EINVAL) } } },
     { .name = "GET_INFO first",

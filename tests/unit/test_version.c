@@ -404,6 +404,36 @@ static void test_reply_migration(void **state)
     assert_false(v.migration);
 }
 
+/* The smallest page of the client's: a subset of what it proposed. */
+static void test_reply_page(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t page;
+    } cases[] = {
+        { "{}", 4096 },
+        { "{\"capabilities\":{\"pgsizes\":4096}}", 4096 },
+        { "{\"capabilities\":{\"pgsizes\":1075843072}}", 4096 }, /* 4 KiB, 2 MiB, 1 GiB */
+        { "{\"capabilities\":{\"pgsizes\":1075838976}}", 2097152 },
+        { "{\"capabilities\":{\"pgsizes\":4611686018427387904}}", UINT64_C(1) << 62 },
+    };
+    uint8_t bytes[VERSION_REPLY_MAX];
+    struct version v;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        json_t *json;
+
+        assert_int_equal(parse(&v, cases[i].text), 0);
+        assert_int_equal(version_page(&v), cases[i].page);
+        json = reply_of(&v, 65535, -1);
+        assert_int_equal(number(json, "pgsizes"), cases[i].page);
+        json_decref(json);
+    }
+    v.migration = v.write_multiple = true;
+    assert_true(version_reply(&v, UINT32_MAX, 15, bytes) < sizeof bytes);
+}
+
 /* What we say is something that we would take. */
 static void test_reply_is_taken(void **state)
 {
@@ -430,6 +460,7 @@ int main(void)
         cmocka_unit_test(test_migration_page), cmocka_unit_test(test_duplicate_keys),
         cmocka_unit_test(test_monsters),       cmocka_unit_test(test_one_byte_off),
         cmocka_unit_test(test_reply),          cmocka_unit_test(test_reply_migration),
+        cmocka_unit_test(test_reply_page),
         cmocka_unit_test(test_reply_is_taken),
     };
 
