@@ -114,7 +114,11 @@ static bool conn_options(struct vfuc_options *o, const struct vfuc_options *give
         o->max_dma_maps = 65535;
     if (!o->pgsizes)
         o->pgsizes = 4096;
-    return o->max_msg_fds <= WIRE_FDS && o->max_data_xfer_size <= UINT64_C(64) * MIB && o->flags < VFUC_NO_VERSION << 1;
+    if (!o->migration_pgsize)
+        o->migration_pgsize = 4096;
+    if (!o->migration_max_bitmap_size)
+        o->migration_max_bitmap_size = o->max_data_xfer_size;
+    return o->max_msg_fds <= WIRE_FDS && o->max_data_xfer_size <= UINT64_C(64) * MIB && o->flags < VFUC_NO_MIGRATION << 1;
 }
 
 struct vfuc *vfuc_new(const struct vfuc_options *options)

@@ -27,6 +27,10 @@ static char *hello_offer(const struct vfuc *c)
         json_object_set_new(caps, "write_multiple", json_true());
     if (caps && (o->flags & VFUC_TWIN_SOCKET))
         json_object_set_new(caps, "twin_socket", json_pack("{s:b}", "supported", 1));
+    if (caps && !(o->flags & VFUC_NO_MIGRATION))
+        json_object_set_new(caps, "migration",
+                            json_pack("{s:I, s:I}", "pgsize", (json_int_t)o->migration_pgsize, "max_bitmap_size",
+                                      (json_int_t)o->migration_max_bitmap_size));
     root = json_pack("{s:o}", "capabilities", caps);
     text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);

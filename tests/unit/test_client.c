@@ -209,8 +209,49 @@ static void test_version(void **state)
     assert_int_equal(s.body[s.header.size - HEADER - 1], 0);
     assert_non_null(strstr((char *)s.body + 4, "\"max_msg_fds\":16"));
     assert_non_null(strstr((char *)s.body + 4, "\"write_multiple\":true"));
+    assert_non_null(strstr((char *)s.body + 4, "\"migration\":{\"pgsize\":4096,\"max_bitmap_size\":1048576}"));
     assert_null(strstr((char *)s.body + 4, "twin_socket"));
     stop(&s);
+}
+
+static void test_version_options(void **state)
+{
+    static const char answer[] = "\0\0\0\0{\"capabilities\":{\"migration\":{\"max_bitmap_size\":99}}}";
+    struct vfuc_options options = { .struct_size = sizeof options, .max_data_xfer_size = 65536, .migration_pgsize = 65536 };
+    struct server s;
+
+    (void)state;
+    start_with(&s, &options);
+    good(&s, VFU_CMD_VERSION, answer, sizeof answer);
+    assert_int_equal(attach(&s), 0);
+    take(&s, VFU_CMD_VERSION);
+    /* No larger a bitmap than data fit a reply. */
+    assert_non_null(strstr((char *)s.body + 4, "\"migration\":{\"pgsize\":65536,\"max_bitmap_size\":65536}"));
+    assert_true(vfuc_server(s.c)->migration);
+    assert_int_equal(vfuc_server(s.c)->migration_pgsize, 4096);
+    assert_int_equal(vfuc_server(s.c)->migration_max_bitmap_size, 99);
+    stop(&s);
+
+    options.migration_max_bitmap_size = 8;
+    start_with(&s, &options);
+    good(&s, VFU_CMD_VERSION, "\0\0\0\0", 4);
+    assert_int_equal(attach(&s), 0);
+    take(&s, VFU_CMD_VERSION);
+    assert_non_null(strstr((char *)s.body + 4, "\"max_bitmap_size\":8}"));
+    stop(&s);
+
+    options.flags = VFUC_NO_MIGRATION | VFUC_NO_WRITE_MULTI;
+    start_with(&s, &options);
+    good(&s, VFU_CMD_VERSION, "\0\0\0\0", 4);
+    assert_int_equal(attach(&s), 0);
+    take(&s, VFU_CMD_VERSION);
+    assert_null(strstr((char *)s.body + 4, "migration"));
+    assert_null(strstr((char *)s.body + 4, "write_multiple"));
+    assert_false(vfuc_server(s.c)->migration);
+    stop(&s);
+
+    options.flags = VFUC_NO_MIGRATION << 1; /* unknown */
+    assert_null(vfuc_new(&options));
 }
 
 static void test_version_defaults(void **state)
@@ -1112,6 +1153,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_version),
         cmocka_unit_test(test_version_defaults),
+        cmocka_unit_test(test_version_options),
         cmocka_unit_test(test_version_refused),
         cmocka_unit_test(test_version_error),
         cmocka_unit_test(test_twin),

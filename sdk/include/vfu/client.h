@@ -71,6 +71,8 @@ struct vfuc;
 #define VFUC_WAIT (1u << 2)           /* connect: a socket that is not there yet is waited for, up to the time limit */
 #define VFUC_NO_VERSION (1u << 3)     /* do not negotiate: for vfuc_raw_send() and vfuc_raw_recv() */
 
+#define VFUC_NO_MIGRATION (1u << 4)   /* do not offer migration; device features work all the same */
+
 /* Zero means the default in every member. */
 struct vfuc_options {
     size_t struct_size;          /* sizeof(struct vfuc_options) */
@@ -82,6 +84,8 @@ struct vfuc_options {
     uint32_t reserved;
     uint64_t pgsizes;            /* 4096 */
     const char *json;            /* sent as it stands instead of what the members above say; "" sends no JSON at all */
+    uint64_t migration_pgsize;          /* bytes of client memory that one bit of a dirty bitmap stands for: 4096 */
+    uint64_t migration_max_bitmap_size; /* bytes of bitmap that this side takes with one reply: max_data_xfer_size */
 };
 
 /* A connection to be. NULL options: all defaults. NULL if memory is out or the options make no sense. */
