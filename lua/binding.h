@@ -185,6 +185,9 @@ int budget_start(struct script *s);
 void budget_stop(struct script *s);
 void budget_set(struct script *s, uint64_t ns);
 void budget_arm(lua_State *L);
+/* The ticker sleeps: whoever begins a callback wakes it. */
+extern _Atomic bool budget_asleep;
+void budget_wake(void);
 
 /* ---- declare.c, params.c, map.c ---- */
 int declare_device(lua_State *L);

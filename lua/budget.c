@@ -6,19 +6,27 @@
  * times per budget; an epoch that stays the same is copied to `stale`, and the count hook, which compares the two,
  * raises. From then on it is called for every instruction, so that a pcall of the script cannot hold it off.
  *
+ * Where no callback has run for a while the ticker sleeps until one begins. state_enter, which every callback goes
+ * through, cannot afford a barrier between its store of the epoch and its look at `budget_asleep`: the ticker has the
+ * kernel make one on every processor that runs the process (membarrier) before it looks at the epochs for the last time.
+ *
  * The list of scripts and the ticker are the binding's only shared state, guarded by `lock`. The epochs are atomics.
  */
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lua/binding.h"
 
 #define BUDGET_COUNT 1000          /* instructions between two looks at `stale` */
 #define BUDGET_TICKS 8             /* looks per budget */
+#define BUDGET_CALM 8              /* looks without a callback, then the ticker sleeps */
 #define BUDGET_STUCK 10            /* budgets after which a callback that does not stop is reported */
 #define TICK_MIN UINT64_C(1000000) /* ns */
 #define TICK_MAX UINT64_C(125000000)
@@ -26,8 +34,9 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake;
 static pthread_t ticker;
-static bool ticker_runs, ticker_ends;
+static bool ticker_runs, ticker_ends, ticker_may_sleep;
 static struct script *scripts;
+_Atomic bool budget_asleep;
 
 static uint64_t clock_ns(void)
 {
@@ -37,18 +46,21 @@ static uint64_t clock_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static void look_at(struct script *s, uint64_t now)
+/* True if it runs, or has run since the last look. */
+static bool look_at(struct script *s, uint64_t now)
 {
     uint64_t epoch = atomic_load_explicit(&s->epoch, memory_order_relaxed);
 
     if (!(epoch & 1) || epoch != s->seen_epoch) {
+        bool ran = epoch != s->seen_epoch;
+
         s->seen_epoch = epoch;
         s->seen_ns = now;
         s->stuck = false;
-        return;
+        return ran;
     }
     if (now - s->seen_ns < s->budget)
-        return;
+        return true;
     atomic_store_explicit(&s->stale, epoch, memory_order_relaxed);
     if (!s->stuck && now - s->seen_ns > BUDGET_STUCK * s->budget) {
         s->stuck = true;
@@ -56,22 +68,64 @@ static void look_at(struct script *s, uint64_t now)
                      "a callback is far beyond its time in one library function (a pattern "
                      "match that backtracks?) and cannot be stopped");
     }
+    return true;
+}
+
+/* Looks at all; in *pause when to do so again. True if any of them runs, or has run. */
+static bool look(uint64_t now, uint64_t *pause)
+{
+    bool ran = false;
+
+    *pause = TICK_MAX;
+    for (struct script *s = scripts; s; s = s->next_timed) {
+        ran |= look_at(s, now);
+        if (s->budget / BUDGET_TICKS < *pause)
+            *pause = s->budget / BUDGET_TICKS;
+    }
+    if (*pause < TICK_MIN)
+        *pause = TICK_MIN;
+    return ran;
+}
+
+static void sleep_until_one_begins(uint64_t now)
+{
+    uint64_t pause;
+
+    atomic_store_explicit(&budget_asleep, true, memory_order_relaxed);
+    /* From here on a callback that begins either sees that, or is seen. */
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) < 0)
+        ticker_may_sleep = false;
+    else if (!look(now, &pause))
+        while (atomic_load_explicit(&budget_asleep, memory_order_relaxed) && !ticker_ends)
+            pthread_cond_wait(&wake, &lock);
+    atomic_store_explicit(&budget_asleep, false, memory_order_relaxed);
+}
+
+void budget_wake(void)
+{
+    pthread_mutex_lock(&lock);
+    atomic_store_explicit(&budget_asleep, false, memory_order_relaxed);
+    pthread_cond_signal(&wake);
+    pthread_mutex_unlock(&lock);
 }
 
 static void *tick(void *arg)
 {
+    unsigned calm = 0;
+
     (void)arg;
     pthread_mutex_lock(&lock);
     while (!ticker_ends) {
-        uint64_t now = clock_ns(), pause = TICK_MAX;
+        uint64_t now = clock_ns(), pause;
         struct timespec until;
 
-        for (struct script *s = scripts; s; s = s->next_timed) {
-            look_at(s, now);
-            if (s->budget / BUDGET_TICKS < pause)
-                pause = s->budget / BUDGET_TICKS;
+        calm = look(now, &pause) ? 0 : calm + 1;
+        if (calm >= BUDGET_CALM && ticker_may_sleep) {
+            sleep_until_one_begins(now);
+            calm = 0;
+            continue;
         }
-        now += pause < TICK_MIN ? TICK_MIN : pause;
+        now += pause;
         until.tv_sec = (time_t)(now / 1000000000u);
         until.tv_nsec = (long)(now % 1000000000u);
         pthread_cond_timedwait(&wake, &lock, &until);
@@ -91,6 +145,7 @@ static int start_ticker(void)
     pthread_cond_init(&wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
     ticker_ends = false;
+    ticker_may_sleep = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
     /* Signals are the host's: none may choose this thread. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);

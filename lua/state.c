@@ -328,6 +328,9 @@ void state_enter(struct script *s)
     uint64_t epoch = atomic_load_explicit(&s->epoch, memory_order_relaxed);
 
     atomic_store_explicit(&s->epoch, epoch + 1, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst); /* the processor's part of it is the ticker's: see budget.c */
+    if (atomic_load_explicit(&budget_asleep, memory_order_relaxed))
+        budget_wake();
 }
 
 /*

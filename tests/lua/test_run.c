@@ -11,10 +11,13 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lua/binding.h"
 #include "tests/lua/fake.h"
@@ -627,6 +630,34 @@ static void test_budget(void **state)
     }
 }
 
+/* Where nothing runs nobody keeps time; the next callback has its limit all the same, also a long sleep later. */
+static void test_budget_sleeps(void **state)
+{
+    const struct timespec ms = { .tv_nsec = 1000000 };
+    struct fake *f = start(REGS "function d.write:A(v) while true do end end\n"
+                                "function d.write:B(v) self.OUT.value = v + 1 end return d");
+
+    (void)state;
+    if (!(syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0) & MEMBARRIER_CMD_PRIVATE_EXPEDITED)) {
+        stop(f);
+        skip(); /* it never sleeps */
+    }
+    budget_set(f->self, 8000000);
+    for (int i = 0; i < 3; i++) {
+        while (!atomic_load(&budget_asleep))
+            nanosleep(&ms, NULL);
+        fake_write(f, 0, B, 4, 7); /* wakes it */
+        assert_int_equal(fake_read(f, 0, OUT, 4), 8);
+        while (!atomic_load(&budget_asleep))
+            nanosleep(&ms, NULL);
+        f->errors = 0;
+        fake_write(f, 0, A, 4, 7); /* ends only if it wakes */
+        assert_true(f->errors > 0);
+    }
+    assert_non_null(strstr(f->log, "stopped after its time"));
+    stop(f);
+}
+
 static void test_memory(void **state)
 {
     static const char *const bombs[] = {
@@ -802,6 +833,7 @@ int main(void)
         cmocka_unit_test(test_stop_freezes),
         cmocka_unit_test(test_lifecycle),
         cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_budget_sleeps),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_collection),
         cmocka_unit_test(test_reports_are_limited),
