@@ -263,6 +263,7 @@ static int handle_reset(struct session *s, struct message *m)
 static int handle_dma_map(struct session *s, struct message *m)
 {
     struct vfu_msg_dma_map map;
+    int error;
 
     memcpy(&map, m->body, sizeof map);
     if (map.argsz < sizeof map)
@@ -271,7 +272,12 @@ static int handle_dma_map(struct session *s, struct message *m)
         return session_refuse(s, -EMFILE, m, "the descriptor was lost: this process is at its limit");
     if (m->nfds > 1)
         return session_refuse(s, -EINVAL, m, "%u descriptors, one is the most", m->nfds);
-    return counted(s, dma_map(s->dev->dma, map.address, map.size, map.flags, m->nfds ? m->fds[0] : -1, map.offset));
+    error = dma_map(s->dev->dma, map.address, map.size, map.flags, m->nfds ? m->fds[0] : -1, map.offset);
+    if (!error && m->nfds) {
+        close(m->fds[0]); /* known by now to be one that closes at once */
+        m->fds[0] = -1;
+    }
+    return counted(s, error);
 }
 
 static int handle_dma_unmap(struct session *s, struct message *m)

@@ -11,9 +11,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+#include "core/origin.h"
 
 /* Room to grow is made for files up to here. */
 #define ROOM_MAX (UINT64_C(1) << 40)
@@ -28,11 +30,17 @@ static uint32_t bucket_of(const struct filemaps *maps, dev_t dev, ino_t ino)
     return (uint32_t)(key >> 32) & (maps->nbuckets - 1);
 }
 
-static struct filemap *find(const struct filemaps *maps, const struct stat *file, bool write)
+static dev_t device_of(const struct statx *file)
 {
-    struct filemap *map = maps->nbuckets ? maps->buckets[bucket_of(maps, file->st_dev, file->st_ino)] : NULL;
+    return makedev(file->stx_dev_major, file->stx_dev_minor);
+}
 
-    while (map && (map->dev != file->st_dev || map->ino != file->st_ino || map->write != write))
+static struct filemap *find(const struct filemaps *maps, const struct statx *file, bool write)
+{
+    dev_t dev = device_of(file);
+    struct filemap *map = maps->nbuckets ? maps->buckets[bucket_of(maps, dev, file->stx_ino)] : NULL;
+
+    while (map && (map->dev != dev || map->ino != file->stx_ino || map->write != write))
         map = map->next;
     return map;
 }
@@ -82,39 +90,38 @@ static int reserve(struct filemaps *maps)
     return 0;
 }
 
-/* What is behind the fd. The C library asks by an empty name, which takes the kernel a third longer. */
-static int look_at(int fd, struct stat *file)
+/*
+ * 0, or -errno where the fd cannot serve this region. One whose file is mapped already is only compared with that: it
+ * is no FUSE file, and what one of the client's descriptors allows it has for all.
+ */
+static int check(struct filemaps *maps, int fd, uint64_t offset, uint64_t size, const struct statx *file)
 {
-#ifdef __x86_64__ /* where the two sides agree on struct stat */
-    return (int)syscall(SYS_fstat, fd, file);
-#else
-    return fstat(fd, file);
-#endif
+    if (!S_ISREG(file->stx_mode)) {
+        complain(maps, "fd %d is not a regular file (mode 0%o)", fd, (unsigned)file->stx_mode);
+        return -EINVAL;
+    }
+    if (file->stx_size > INT64_MAX || offset > file->stx_size || size > file->stx_size - offset) {
+        complain(maps, "offset 0x%llx, size 0x%llx: the file has only 0x%llx bytes", (unsigned long long)offset,
+                 (unsigned long long)size, (unsigned long long)file->stx_size);
+        return -EINVAL;
+    }
+    return 0;
 }
 
-/* 0, or -errno where the fd cannot serve this region, whoever has mapped the file before. */
-static int check(struct filemaps *maps, int fd, uint64_t offset, uint64_t size, bool write, struct stat *file)
+/* The same, for what is to be mapped. */
+static int check_new(struct filemaps *maps, int fd, bool write, const struct statx *file)
 {
+    const char *objection = origin_objection(fd, file);
     int mode = fcntl(fd, F_GETFL);
 
-    if (mode < 0 || look_at(fd, file) < 0) {
-        int error = errno;
-
-        complain(maps, "fd %d: %s", fd, strerror(error));
-        return error == EBADF ? -EINVAL : -error;
-    }
-    if (!S_ISREG(file->st_mode)) {
-        complain(maps, "fd %d is not a regular file (mode 0%o)", fd, (unsigned)file->st_mode);
-        return -EINVAL;
-    }
-    if (file->st_size < 0 || offset > (uint64_t)file->st_size || size > (uint64_t)file->st_size - offset) {
-        complain(maps, "offset 0x%llx, size 0x%llx: the file has only 0x%llx bytes", (unsigned long long)offset,
-                 (unsigned long long)size, (unsigned long long)file->st_size);
-        return -EINVAL;
-    }
-    if ((mode & O_PATH) || (mode & O_ACCMODE) == O_WRONLY || (write && (mode & O_ACCMODE) != O_RDWR)) {
+    if (mode < 0 || (mode & O_PATH) || (mode & O_ACCMODE) == O_WRONLY || (write && (mode & O_ACCMODE) != O_RDWR)) {
         complain(maps, "the region is %s, but its fd was not opened so", write ? "writeable" : "readable");
         return -EACCES;
+    }
+    if (objection) {
+        complain(maps, "fd %d is not taken: %s, whose pages may never come; a memfd or a file in /dev/shm is", fd,
+                 objection);
+        return -EINVAL;
     }
     return 0;
 }
@@ -197,10 +204,15 @@ static int map_file(struct filemaps *maps, struct filemap *map, struct filemap *
 
 int filemap_get(struct filemaps *maps, int fd, uint64_t offset, uint64_t size, bool write, struct filemap **out)
 {
-    struct stat file;
+    struct statx file;
     struct filemap *map, *former;
-    int result = check(maps, fd, offset, size, write, &file);
+    int result = origin_look(fd, &file);
 
+    if (result) {
+        complain(maps, "fd %d: %s", fd, strerror(-result));
+        return result == -EBADF ? -EINVAL : result;
+    }
+    result = check(maps, fd, offset, size, &file);
     if (result)
         return result;
     former = find(maps, &file, write);
@@ -209,6 +221,9 @@ int filemap_get(struct filemaps *maps, int fd, uint64_t offset, uint64_t size, b
         *out = former;
         return 0;
     }
+    result = check_new(maps, fd, write, &file);
+    if (result)
+        return result;
     /* The file has outgrown its mapping, or these pages of it are zeros by now: it is mapped anew. */
     map = calloc(1, sizeof *map);
     if (!map || reserve(maps)) {
@@ -218,9 +233,9 @@ int filemap_get(struct filemaps *maps, int fd, uint64_t offset, uint64_t size, b
     }
     map->count = 1;
     map->write = write;
-    map->dev = file.st_dev;
-    map->ino = file.st_ino;
-    result = map_file(maps, map, former, fd, offset, size, (uint64_t)file.st_size);
+    map->dev = device_of(&file);
+    map->ino = file.stx_ino;
+    result = map_file(maps, map, former, fd, offset, size, file.stx_size);
     if (result) {
         free(map);
         return result;

@@ -45,7 +45,8 @@ struct filemaps {
 
 /*
  * A mapping that shows [offset, offset + size) of the file behind fd; both are multiples of 4096. -EINVAL: no regular
- * file, or it ends before that; -EACCES: fd does not allow it; -ENOMEM. Logged, with the field and its value.
+ * file, or it ends before that, or may be of FUSE; -EACCES: fd does not allow it; -ENOMEM. Logged, with the field and
+ * its value.
  */
 int filemap_get(struct filemaps *maps, int fd, uint64_t offset, uint64_t size, bool write, struct filemap **out);
 void filemap_put(struct filemaps *maps, struct filemap *map);

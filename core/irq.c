@@ -11,7 +11,9 @@
  * when its counter is full. O_NONBLOCK is a flag of the open file that we share with the client, and setting it would
  * break a client that waits in read(): it is left as it is found, and an eventfd without it is polled before each
  * write. What remains is a client that fills its counter between the two, or that clears O_NONBLOCK later: it stops
- * its own device's thread inside write(), which any handled signal ends (EINTR is not retried).
+ * its own device's thread inside write(), which any handled signal ends (EINTR is not retried). Nothing better is to be
+ * had: pwritev2(RWF_NOWAIT) is not for eventfds, and a completion of io_submit, which never sleeps, takes three system
+ * calls where one will do.
  */
 #include "core/irq_private.h"
 

@@ -59,6 +59,8 @@ core_libcore_la_SOURCES = \
 	core/migration.h \
 	core/options.c \
 	core/options.h \
+	core/origin.c \
+	core/origin.h \
 	core/params.c \
 	core/params.h \
 	core/pci_config.c \

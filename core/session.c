@@ -18,6 +18,7 @@
 
 #include "core/command.h"
 #include "core/lane.h"
+#include "core/origin.h"
 
 /* Receives of one client before timers and other work get a turn. */
 #define RECEIVES_A_TURN 16
@@ -302,7 +303,7 @@ static bool handle_all(struct session *s)
         if (s->dead) {
             for (uint32_t i = 0; i < m.nfds; i++)
                 if (m.fds[i] >= 0)
-                    close(m.fds[i]);
+                    origin_close(m.fds[i]);
             return false;
         }
         if (!handled) {
@@ -415,7 +416,7 @@ static bool twin_messages(struct session *s, int *found)
 
         if (!alive) {
             for (uint32_t i = 0; i < m.nfds; i++)
-                close(m.fds[i]);
+                origin_close(m.fds[i]);
             return false;
         }
         transport_done(&s->twin, &m);

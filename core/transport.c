@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/origin.h"
 #include "core/sys.h"
 
 /* One receive asks for so much; the buffer holds the largest message and that. With nothing there yet it asks for less:
@@ -41,18 +42,19 @@ int transport_open(struct transport *t, int fd)
     return 0;
 }
 
+/* What the client has sent and no command has taken. */
 static void close_all(const int *fds, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
         if (fds[i] >= 0)
-            close(fds[i]);
+            origin_close(fds[i]);
     }
 }
 
 static void forget_out(struct transport *t)
 {
-    if (t->close_out)
-        close_all(t->out, t->nout);
+    for (uint32_t i = 0; t->close_out && i < t->nout; i++)
+        close(t->out[i]);
     t->nout = 0;
     t->close_out = false;
 }

@@ -43,6 +43,7 @@ UNIT_TESTS = \
 	tests/unit/test_irq \
 	tests/unit/test_migration \
 	tests/unit/test_loop \
+	tests/unit/test_origin \
 	tests/unit/test_params \
 	tests/unit/test_pci_config \
 	tests/unit/test_plugin \
