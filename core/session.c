@@ -4,7 +4,7 @@
  * one send. Runs on its device's thread; no locks.
  *
  * The socket is watched edge-triggered: a receive that fell short of what it asked for means that the next edge will
- * come. While replies wait for a client that does not read, none of its commands are taken.
+ * come, unless the peer's hangup was part of this one. While replies wait for a client that does not read, none of its commands are taken.
  */
 #include "core/session.h"
 
@@ -25,6 +25,7 @@
 /* Of a client that may have gone, when another is at the door. */
 #define TURNS_TO_THE_END 64
 #define HEADER sizeof(struct vfu_msg_header)
+#define HANGUP (EPOLLRDHUP | EPOLLHUP | EPOLLERR)
 
 static void end(struct session *s);
 
@@ -339,7 +340,7 @@ static bool turn(struct session *s)
             end(s);
             return false;
         }
-        if (got == TRANSPORT_EMPTY && !s->blocked)
+        if (got == TRANSPORT_EMPTY && !s->blocked && !s->ending)
             return false;
     }
     return true;
@@ -374,8 +375,10 @@ static void deferred_turn(void *arg)
 
 static void main_ready(struct loop_watch *watch, uint32_t ready)
 {
-    (void)ready;
-    run((struct session *)((char *)watch - offsetof(struct session, main_watch)));
+    struct session *s = (struct session *)((char *)watch - offsetof(struct session, main_watch));
+
+    s->ending |= (ready & HANGUP) != 0;
+    run(s);
 }
 
 /* ---- the twin socket carries replies to our DMA messages, nothing else */
@@ -429,7 +432,7 @@ static void twin_turn(struct session *s)
     int got = TRANSPORT_MORE, found;
 
     s->twin_more = false;
-    for (int i = 0; i < RECEIVES_A_TURN && got == TRANSPORT_MORE && s->twin.fd >= 0; i++) {
+    for (int i = 0; i < RECEIVES_A_TURN && (got == TRANSPORT_MORE || s->twin_ending) && s->twin.fd >= 0; i++) {
         got = transport_receive(&s->twin);
         if (!twin_messages(s, &found))
             return;
@@ -439,7 +442,7 @@ static void twin_turn(struct session *s)
         }
     }
     flush_twin(s);
-    if (got == TRANSPORT_MORE && s->twin.fd >= 0) {
+    if ((got == TRANSPORT_MORE || s->twin_ending) && s->twin.fd >= 0) {
         s->twin_more = true;
         come_back(s);
     }
@@ -447,8 +450,10 @@ static void twin_turn(struct session *s)
 
 static void twin_ready(struct loop_watch *watch, uint32_t ready)
 {
-    (void)ready;
-    twin_turn((struct session *)((char *)watch - offsetof(struct session, twin_watch)));
+    struct session *s = (struct session *)((char *)watch - offsetof(struct session, twin_watch));
+
+    s->twin_ending |= (ready & HANGUP) != 0;
+    twin_turn(s);
 }
 
 /* ---- life */

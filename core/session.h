@@ -27,6 +27,7 @@ struct session {
     bool busy;  /* inside the main socket's handler: it flushes at its end */
     bool again; /* a deferred continuation is on its way */
     bool twin_more; /* it is the twin socket's, too */
+    bool ending, twin_ending; /* the peer has hung up: what it sent last is followed by the end, and no other edge */
     /* The reply of the command at hand: payload room, its size, what follows it from memory, descriptors. */
     uint8_t *reply;
     uint32_t reply_size;

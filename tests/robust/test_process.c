@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct rig rig;
@@ -276,6 +277,27 @@ static void once(void **state)
     assert_int_equal(rig_wait(&rig), 0);
 }
 
+/* What a client sends before it goes, and that it goes, may arrive as one: the end is seen all the same. */
+static void last_words(void **state)
+{
+    const struct {
+        struct vfu_msg_header header;
+        struct vfu_msg_region_access access;
+        uint32_t value;
+    } posted = { { 5, VFU_CMD_REGION_WRITE, 36, VFU_MSG_NO_REPLY, 0 }, { RIG_LIVE, 0, 4 }, 7 };
+    struct vfuc *c;
+
+    (void)state;
+    rig_start(&rig, "--once", "--plugin", "$edu", "--socket-path", "@s", NULL);
+    c = rig_client(&rig, "s");
+    assert_int_equal(kill(rig.pid, SIGSTOP), 0);
+    assert_int_equal(waitpid(rig.pid, NULL, WUNTRACED), rig.pid);
+    rig_send(vfuc_fd(c), &posted, sizeof posted);
+    vfuc_free(c);
+    assert_int_equal(kill(rig.pid, SIGCONT), 0);
+    assert_int_equal(rig_wait(&rig), 0);
+}
+
 static void run_a_command(void **state)
 {
     (void)state;
@@ -352,6 +374,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(stale_is_replaced), TEST(live_is_left_alone), TEST(impossible_paths), TEST(longest_path),
         TEST(default_folder),    TEST(inherited),          TEST(activation),       TEST(once),
+        TEST(last_words),
         TEST(run_a_command),     TEST(run_is_stopped),     TEST(stopped_at_work),  TEST(stopped_early),
     };
 
