@@ -373,6 +373,8 @@ static int handle_write_multi(struct session *s, struct message *m)
     struct vfu_msg_write_multi multi;
     const uint8_t *at = m->body + sizeof multi, *end = m->body + m->size;
     struct vfu_msg_write_one one;
+    struct reg_cell *cell = NULL; /* where the last one went, if it had nothing to it: the next often goes there too */
+    uint32_t region = 0;
     int result = 0;
 
     /* The reply to VERSION has it where the client proposed it: what was not proposed was not agreed on. */
@@ -388,9 +390,15 @@ static int handle_write_multi(struct session *s, struct message *m)
 
         /* Not the data: a copy of them, which is then read in another width, costs as much as the write. */
         memcpy(&one, at, offsetof(struct vfu_msg_write_one, data));
-        if (one.region <= VFU_REGION_BAR5 && one.count <= sizeof one.data &&
-            device_write_plain(s->dev, one.region, one.offset, one.count, data))
+        if (!cell || one.offset != cell->offset || one.region != region || one.count != cell->size) {
+            region = one.region;
+            cell = region <= VFU_REGION_BAR5 && one.count <= sizeof one.data
+                       ? device_plain_cell(s->dev, region, one.offset, one.count) : NULL;
+        }
+        if (cell) {
+            regcell_store(cell, data);
             continue;
+        }
         if (one.count >= 1 && one.count <= sizeof one.data)
             error = device_write(s->dev, one.region, one.offset, one.count, data);
         if (error)

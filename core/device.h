@@ -99,6 +99,11 @@ static inline bool device_read_plain(const struct device *dev, uint32_t bar, uin
 {
     return region_read_plain(&dev->regions[bar], offset, size, bytes);
 }
+static inline struct reg_cell *device_plain_cell(const struct device *dev, uint32_t bar, uint64_t offset, uint32_t size)
+{
+    return dev->stopped || (dev->ioevent.bars >> bar & 1) ? NULL : region_plain_cell(&dev->regions[bar], offset, size);
+}
+
 static inline bool device_write_plain(const struct device *dev, uint32_t bar, uint64_t offset, uint32_t size,
                                       const uint8_t *bytes)
 {

@@ -80,14 +80,21 @@ static inline bool region_read_plain(const struct region *region, uint64_t offse
     return true;
 }
 
-static inline bool region_write_plain(const struct region *region, uint64_t offset, uint32_t size, const uint8_t *bytes)
+/* The register that such a write would go to, and nowhere else; NULL: it is another kind of write. */
+static inline struct reg_cell *region_plain_cell(const struct region *region, uint64_t offset, uint32_t size)
 {
     struct reg_cell *cell = region_register(region, offset, size);
 
-    if (!cell || !(cell->plain & CELL_WRITE_PLAIN) || cell->offset != offset || cell->size != size)
-        return false;
-    regcell_store(cell, bytes);
-    return true;
+    return cell && (cell->plain & CELL_WRITE_PLAIN) && cell->offset == offset && cell->size == size ? cell : NULL;
+}
+
+static inline bool region_write_plain(const struct region *region, uint64_t offset, uint32_t size, const uint8_t *bytes)
+{
+    struct reg_cell *cell = region_plain_cell(region, offset, size);
+
+    if (cell)
+        regcell_store(cell, bytes);
+    return cell;
 }
 
 /* Plain memory from end to end of this span, without register, window or handler: the session may send from it and
