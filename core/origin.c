@@ -36,7 +36,8 @@ static bool is_fuse(const char *line)
 
 const char *origin_objection_in(FILE *mountinfo, uint64_t id, bool block_device)
 {
-    const char *objection = block_device ? NULL : "it is on a file system that is not mounted here, so it may be of FUSE";
+    static const char unknown[] = "it is on a file system that is not mounted here, so it may be of FUSE";
+    const char *objection = block_device ? NULL : unknown;
     char *line = NULL;
     size_t room = 0;
 

@@ -4,7 +4,8 @@
  * one send. Runs on its device's thread; no locks.
  *
  * The socket is watched edge-triggered: a receive that fell short of what it asked for means that the next edge will
- * come, unless the peer's hangup was part of this one. While replies wait for a client that does not read, none of its commands are taken.
+ * come, unless the peer's hangup was part of this one. While replies wait for a client that does not read, none of its
+ * commands are taken.
  */
 #include "core/session.h"
 

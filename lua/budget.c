@@ -8,7 +8,7 @@
  *
  * Where no callback has run for a while the ticker sleeps until one begins. state_enter, which every callback goes
  * through, cannot afford a barrier between its store of the epoch and its look at `budget_asleep`: the ticker has the
- * kernel make one on every processor that runs the process (membarrier) before it looks at the epochs for the last time.
+ * kernel make one on every processor that runs the process (membarrier) before it looks at the epochs a last time.
  *
  * The list of scripts and the ticker are the binding's only shared state, guarded by `lock`. The epochs are atomics.
  */

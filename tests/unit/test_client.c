@@ -217,7 +217,9 @@ static void test_version(void **state)
 static void test_version_options(void **state)
 {
     static const char answer[] = "\0\0\0\0{\"capabilities\":{\"migration\":{\"max_bitmap_size\":99}}}";
-    struct vfuc_options options = { .struct_size = sizeof options, .max_data_xfer_size = 65536, .migration_pgsize = 65536 };
+    struct vfuc_options options = {
+        .struct_size = sizeof options, .max_data_xfer_size = 65536, .migration_pgsize = 65536
+    };
     struct server s;
 
     (void)state;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Tests of core/origin: files of the kernel's are taken, those of FUSE are not, and finding that out waits for nobody.
- * The FUSE file system is made here, in a process with a mount namespace of its own that stops answering once the file is
- * open. Where the kernel allows none, that case is skipped.
+ * The FUSE file system is made here, in a process with a mount namespace of its own that stops answering once the
+ * file is open. Where the kernel allows none, that case is skipped.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -115,7 +115,7 @@ static void test_mounts(void **state)
     }
 }
 
-/* ---- a FUSE file system with one file, whatever its name, of 1 MiB --------------------------------------------------- */
+/* ---- a FUSE file system with one file, whatever its name, of 1 MiB ---------------------------------- */
 
 static void answer(int fuse, uint64_t unique, int error, const void *body, size_t size)
 {
@@ -201,8 +201,8 @@ static int receive_fd(int from)
     return fd;
 }
 
-/* Mounts, sends the open file, and leaves a process behind that serves it until `to` is closed at its other end: who holds
- * both the file and its server cannot even be killed. It ends at once where it may not do this. */
+/* Mounts, sends the open file, and leaves a process behind that serves it until `to` is closed at its other end: who
+ * holds both the file and its server cannot even be killed. It ends at once where it may not do this. */
 static void client(int to, const char *dir)
 {
     int fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC), file, pid;
