@@ -12,14 +12,18 @@ vfu_HEADERS = \
 noinst_LTLIBRARIES += sdk/client/libclient.la
 sdk_client_libclient_la_SOURCES = \
 	sdk/client/access.c \
+	sdk/client/bell.c \
 	sdk/client/call.c \
 	sdk/client/conn.c \
 	sdk/client/conn.h \
 	sdk/client/device.c \
+	sdk/client/dirty.c \
 	sdk/client/hello.c \
 	sdk/client/intr.c \
+	sdk/client/map.c \
 	sdk/client/memory.c \
 	sdk/client/raw.c \
+	sdk/client/state.c \
 	sdk/client/wire.c
 sdk_client_libclient_la_CFLAGS = $(AM_CFLAGS) -fvisibility=default
 sdk_client_libclient_la_LIBADD = $(JANSSON_LIBS) $(VFU_LIBS)

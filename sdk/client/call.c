@@ -113,6 +113,7 @@ int call_queue(struct vfuc *c, uint16_t command, const void *fixed, size_t nfixe
         return c->broken;
     if (c->main.fd < 0)
         return conn_error(c, -ENOTCONN, "not connected");
+    c->seen.size = 0;
     if (nbody > UINT32_MAX - HEADER - nfixed)
         return conn_error(c, -EMSGSIZE, "%s: a body of %zu bytes is too long", call_name(command), nbody);
     if (slot) {
@@ -245,8 +246,13 @@ static int call_reply(struct vfuc *c, const struct vfu_msg_header *header)
 /* Takes in bytes, whichever socket has them. The first wait may block in the receive itself. */
 static int call_got(struct vfuc *c, struct wire *wire, ssize_t n)
 {
+    size_t have = wire->tail - wire->head;
+
     if (n > 0 || n == -EAGAIN)
         return 0;
+    if ((n == 0 || n == -ECONNRESET) && have)
+        return conn_broken(c, -ENOTCONN, "the server has closed the %s %zu bytes into a message",
+                           wire == &c->main ? "connection" : "twin socket", have);
     if (n == 0 || n == -ECONNRESET)
         return conn_broken(c, -ENOTCONN, "the server has closed the %s",
                            wire == &c->main ? "connection" : "twin socket");
@@ -292,6 +298,7 @@ static int call_direct(struct vfuc *c, uint64_t deadline)
     if (header.command != VFU_CMD_REGION_READ || header.flags != VFU_MSG_REPLY || header.size < DIRECT ||
         slot->state != SLOT_WAITING || slot->id != header.id || slot->command != VFU_CMD_REGION_READ || slot->keep)
         return 0;
+    c->seen = header;
     err = call_check_access(c, slot, header.size);
     if (err)
         return err;
@@ -309,7 +316,7 @@ static int call_direct(struct vfuc *c, uint64_t deadline)
             continue;
         }
         err = poll(&(struct pollfd){ c->main.fd, POLLIN, 0 }, 1, conn_left(deadline));
-        if (err == 0) {
+        if (err == 0 || conn_late(deadline)) {
             conn_broken(c, -EPROTO, "the server stopped inside a reply, after %zu of %u bytes of data", done,
                         slot->size);
             return -ETIMEDOUT;
@@ -335,6 +342,7 @@ static int call_dispatch_wire(struct vfuc *c, struct wire *wire, uint64_t deadli
             continue;
         }
         memcpy(&header, wire->rx + wire->head, sizeof header);
+        c->seen = header;
         if (size < 0)
             return conn_broken(c, -EPROTO, "message of %u bytes from the server (16 to %zu are possible)", header.size,
                                wire->cap);
@@ -385,9 +393,34 @@ static int call_until(struct vfuc *c, const struct slot *slot, uint64_t deadline
             block = false;
         } else {
             err = call_receive(c, deadline, -1);
+            /* One who sends without end, but no reply, does not move the end of the time. */
+            if (!err && conn_late(deadline))
+                err = call_dispatch(c, deadline) < 0 || slot->state != SLOT_WAITING ? 0 : -ETIMEDOUT;
         }
     }
     return err < 0 ? err : 0;
+}
+
+/* What to say when the time is up: nothing came, or a part of a message, or other messages. */
+static void call_timed_out(struct vfuc *c, const struct slot *slot)
+{
+    unsigned long long ms = c->options.timeout_ns / VFUC_NS_PER_MS;
+    size_t have = c->main.tail - c->main.head;
+
+    if (have >= HEADER)
+        memcpy(&c->seen, c->main.rx + c->main.head, HEADER);
+    if (have && have < HEADER)
+        conn_error(c, -ETIMEDOUT, "%s: no reply within %llu ms, but %zu bytes of a header", call_name(slot->command), ms,
+                   have);
+    else if (have)
+        conn_error(c, -ETIMEDOUT, "%s: no reply within %llu ms, but %zu of %u bytes of message id %u (%s, flags 0x%x)",
+                   call_name(slot->command), ms, have, c->seen.size, c->seen.id, call_name(c->seen.command),
+                   c->seen.flags);
+    else if (c->seen.size)
+        conn_error(c, -ETIMEDOUT, "%s: no reply within %llu ms; the last message was id %u (%s, flags 0x%x)",
+                   call_name(slot->command), ms, c->seen.id, call_name(c->seen.command), c->seen.flags);
+    else
+        conn_error(c, -ETIMEDOUT, "%s: no reply within %llu ms", call_name(slot->command), ms);
 }
 
 int call_wait(struct vfuc *c, struct slot *slot)
@@ -396,8 +429,7 @@ int call_wait(struct vfuc *c, struct slot *slot)
 
     if (slot->state == SLOT_WAITING) {
         if (err == -ETIMEDOUT)
-            conn_error(c, err, "%s: no reply within %llu ms", call_name(slot->command),
-                       (unsigned long long)(c->options.timeout_ns / VFUC_NS_PER_MS));
+            call_timed_out(c, slot);
         call_lose(c, slot, err);
         return err;
     }
@@ -471,8 +503,7 @@ static int call_await_oldest(struct vfuc *c)
     int err = slot ? call_until(c, slot, conn_deadline(c)) : 0;
 
     if (err == -ETIMEDOUT)
-        conn_error(c, err, "%s: no reply within %llu ms", call_name(slot->command),
-                   (unsigned long long)(c->options.timeout_ns / VFUC_NS_PER_MS));
+        call_timed_out(c, slot);
     if (err)
         call_lose_all(c, err);
     return err;

@@ -50,12 +50,32 @@ int conn_left(uint64_t deadline)
     return ms > 1000000000 ? 1000000000 : (int)ms;
 }
 
-static void conn_text(struct vfuc *c, const char *format, va_list args)
+bool conn_late(uint64_t deadline)
+{
+    return deadline != VFUC_FOREVER && conn_now() >= deadline;
+}
+
+/* With a broken protocol, the message at fault is what one wants to see. */
+static void conn_show(const struct vfuc *c, char *text, size_t room)
+{
+    const uint8_t *byte = (const uint8_t *)&c->seen;
+    size_t n = strlen(text);
+
+    if (!c->seen.size || n + 80 > room)
+        return;
+    n += (size_t)snprintf(text + n, room - n, "; the last message's header:");
+    for (size_t i = 0; i < sizeof c->seen; i++)
+        n += (size_t)snprintf(text + n, room - n, " %s%02x", i && i % 4 == 0 ? " " : "", byte[i]);
+}
+
+static void conn_text(struct vfuc *c, int err, const char *format, va_list args)
 {
     /* The buffer may be among the arguments. */
     char text[sizeof c->error];
 
     vsnprintf(text, sizeof text, format, args);
+    if (err == -EPROTO)
+        conn_show(c, text, sizeof text);
     memcpy(c->error, text, sizeof text);
 }
 
@@ -66,7 +86,7 @@ int conn_error(struct vfuc *c, int err, const char *format, ...)
     if (c->broken)
         return err;
     va_start(args, format);
-    conn_text(c, format, args);
+    conn_text(c, err, format, args);
     va_end(args);
     return err;
 }
@@ -77,7 +97,7 @@ int conn_broken(struct vfuc *c, int err, const char *format, ...)
 
     if (!c->broken) {
         va_start(args, format);
-        conn_text(c, format, args);
+        conn_text(c, err, format, args);
         va_end(args);
         c->broken = err;
     }
@@ -162,6 +182,8 @@ void vfuc_close(struct vfuc *c)
     wire_close(&c->twin);
     intr_close(c);
     memory_close(c);
+    map_close(c);
+    bell_close(c);
     free(c->server_json);
     free(c->scratch);
     c->server_json = NULL;
@@ -175,6 +197,7 @@ void vfuc_close(struct vfuc *c)
     c->due = c->kept = 0;
     c->drain_error = 0;
     c->oldest_id = c->next_id;
+    memset(&c->seen, 0, sizeof c->seen);
 }
 
 const char *vfuc_error(const struct vfuc *c)

@@ -10,6 +10,10 @@
  * memory.c  the client's memory, and the server's requests for it
  * intr.c    interrupts
  * device.c  what the device says of itself
+ * map.c     regions mapped into this process
+ * bell.c    doorbells
+ * state.c   migration
+ * dirty.c   logs of the pages that the device has written
  * raw.c     bytes for tests
  *
  * One thread at a time for each connection; nothing is shared between connections.
@@ -97,12 +101,35 @@ struct intr {
     int *fds;
 };
 
+#define REGIONS 9u
+
+struct maps {
+    uint32_t n;
+    struct vfuc_map *maps;
+};
+
+#define BELLS_MAX 256u
+
+/* What GET_REGION_IO_FDS has said of one region. */
+struct bells {
+    uint32_t n, nfds;
+    int fds[WIRE_FDS];
+    struct bell {
+        struct vfuc_doorbell info;
+        int fd;              /* one of fds, or -1 */
+        uint64_t *shadow;    /* inside one of mem, or NULL */
+    } *list;
+    uint32_t nmem;
+    struct { void *at; size_t size; int fd; } mem[WIRE_FDS];
+};
+
 struct vfuc {
     struct vfuc_options options; /* with the defaults filled in */
     struct wire main, twin;
     bool negotiated;
     int broken;                  /* -EPROTO, -ENOTCONN: nothing works any more */
-    char error[256];
+    char error[320];
+    struct vfu_msg_header seen;  /* of the last message that came; size 0: none since the last request */
     char *server_json;
     struct vfuc_server server;
 
@@ -122,6 +149,8 @@ struct vfuc {
     uint8_t *scratch;            /* a DMA message's data */
     uint64_t dma_requests, dma_bytes;
     struct intr intr[INTR_INDEXES];
+    struct maps maps[REGIONS];
+    struct bells *bells[REGIONS];
 };
 
 uint64_t conn_now(void);
@@ -132,6 +161,8 @@ int conn_left(uint64_t deadline);
 int conn_error(struct vfuc *c, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The same, and every later call returns err (-EPROTO, -ENOTCONN) with this text. */
 int conn_broken(struct vfuc *c, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Whether the time is up. */
+bool conn_late(uint64_t deadline);
 /* 0 if a request may be sent now. */
 int conn_ready(struct vfuc *c);
 
@@ -158,7 +189,11 @@ const char *call_name(uint16_t command);
 
 /* Answers the request at the head of `wire`, which is complete, and takes it off. */
 int memory_serve(struct vfuc *c, struct wire *wire, size_t size);
+/* The range is mapped no more. */
+void memory_forget(struct vfuc *c, uint64_t address, uint64_t size);
 void memory_close(struct vfuc *c);
 void intr_close(struct vfuc *c);
+void map_close(struct vfuc *c);
+void bell_close(struct vfuc *c);
 
 #endif

@@ -120,9 +120,19 @@ int vfuc_irq_fd(const struct vfuc *c, uint32_t index, uint32_t vector)
     return c->intr[index].fds[vector];
 }
 
+/* How often it was signalled since the last time. */
+static int intr_count(int fd)
+{
+    uint64_t count;
+
+    if (read(fd, &count, sizeof count) != (ssize_t)sizeof count)
+        return 0;
+    return count > INT32_MAX ? INT32_MAX : (int)count;
+}
+
 int vfuc_irq_wait(struct vfuc *c, uint32_t index, uint32_t vector, uint64_t timeout_ns)
 {
-    uint64_t now = conn_now(), deadline = timeout_ns > UINT64_MAX - now ? VFUC_FOREVER : now + timeout_ns, count;
+    uint64_t now = conn_now(), deadline = timeout_ns > UINT64_MAX - now ? VFUC_FOREVER : now + timeout_ns;
     int fd = vfuc_irq_fd(c, index, vector), err = conn_ready(c);
 
     if (err)
@@ -131,14 +141,16 @@ int vfuc_irq_wait(struct vfuc *c, uint32_t index, uint32_t vector, uint64_t time
         return conn_error(c, -ENOENT, "vector %u of interrupt index %u is not armed", vector, index);
     err = call_flush(c);
     while (err >= 0) {
-        if (read(fd, &count, sizeof count) == (ssize_t)sizeof count)
-            return count > INT32_MAX ? INT32_MAX : (int)count;
+        err = intr_count(fd);
+        if (err)
+            return err;
         err = call_dispatch(c, conn_deadline(c));
         if (err < 0)
             break;
         err = call_receive(c, deadline, fd);
-        if (err == -ETIMEDOUT)
-            return 0;
+        /* Others' requests without end do not move the end of the time. */
+        if (err == -ETIMEDOUT || (!err && timeout_ns && conn_late(deadline)))
+            return intr_count(fd);
     }
     return err;
 }

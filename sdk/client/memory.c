@@ -104,19 +104,24 @@ int vfuc_dma_map(struct vfuc *c, uint64_t address, uint64_t size, uint32_t flags
     return memory_map(c, &m, fd, offset);
 }
 
+void memory_forget(struct vfuc *c, uint64_t address, uint64_t size)
+{
+    uint32_t at = memory_find(c, address);
+
+    if (at < c->nmemory && c->memory[at].address == address && c->memory[at].size == size)
+        memory_remove(c, at);
+}
+
 int vfuc_dma_unmap(struct vfuc *c, uint64_t address, uint64_t size)
 {
     struct vfu_msg_dma_unmap unmap = { sizeof unmap, 0, address, size }, echo = unmap;
     int r = call_simple(c, VFU_CMD_DMA_UNMAP, &unmap, sizeof unmap, NULL, 0, &echo, sizeof echo);
-    uint32_t at;
 
     if (r < 0)
         return r;
     if ((r != 0 && r != (int)sizeof echo) || echo.address != address || echo.size != size)
         return conn_broken(c, -EPROTO, "DMA_UNMAP: %d bytes of reply that are not the request's", r);
-    at = memory_find(c, address);
-    if (at < c->nmemory && c->memory[at].address == address && c->memory[at].size == size)
-        memory_remove(c, at);
+    memory_forget(c, address, size);
     return 0;
 }
 
@@ -284,7 +289,7 @@ int vfuc_serve(struct vfuc *c, uint64_t timeout_ns)
         if (r)
             break;
         r = call_receive(c, deadline, -1);
-        if (r == -ETIMEDOUT)
+        if (r == -ETIMEDOUT || (!r && timeout_ns && conn_late(deadline)))
             return 0;
     }
     return r;

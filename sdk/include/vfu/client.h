@@ -223,6 +223,43 @@ VFUC_API int vfuc_queue_write(struct vfuc *c, uint32_t region, uint64_t offset, 
                               int *status);
 VFUC_API int vfuc_drain(struct vfuc *c);
 
+/*
+ * Mapped regions: loads and stores instead of messages, where the server allows it. vfuc_map_region() maps every part
+ * that it names, tells the first `max` of them, by offset as the server lists them, and returns how many there are; once
+ * mapped, it only tells. -ENODEV: the region is not mappable. -EINVAL: a part is not made of whole pages. -EPROTO: the
+ * server's file is shorter than its region. The memory is shared with the server: where that may shrink its file, an
+ * access may end in SIGBUS. vfuc_unmap_region() and vfuc_close() end it.
+ */
+struct vfuc_map {
+    uint64_t offset, size; /* within the region */
+    void *mem;
+};
+VFUC_API int vfuc_map_region(struct vfuc *c, uint32_t region, struct vfuc_map *maps, uint32_t max);
+VFUC_API int vfuc_unmap_region(struct vfuc *c, uint32_t region);
+/* Where those bytes of a mapped region are, or NULL if they are not all in one mapped part. No call of the server. */
+VFUC_API void *vfuc_mapped(const struct vfuc *c, uint32_t region, uint64_t offset, uint64_t size);
+
+/*
+ * Doorbells (specification: VFIO_USER_DEVICE_GET_REGION_IO_FDS): registers of which the server would rather have an event
+ * than a message. vfuc_doorbells() asks for those of a region, tells the first `max` and returns how many there are; it
+ * asks anew each time, and what it said before is void. Servers without any answer 0 or an error.
+ */
+#define VFUC_DOORBELL_MATCH (1u << 0)  /* rings for the value `match` only */
+#define VFUC_DOORBELL_PIO (1u << 1)    /* in I/O space */
+#define VFUC_DOORBELL_SHADOW (1u << 2) /* the value goes along, through memory shared with the server */
+
+struct vfuc_doorbell {
+    uint64_t offset, match;
+    uint32_t size;  /* bytes of the write; 0: any */
+    uint32_t flags; /* VFUC_DOORBELL_* */
+};
+VFUC_API int vfuc_doorbells(struct vfuc *c, uint32_t region, struct vfuc_doorbell *bells, uint32_t max);
+/* Rings number `bell` of that list, without a message. `value` counts for VFUC_DOORBELL_SHADOW only. -ENOENT: there is
+ * no such doorbell, or vfuc_doorbells() was not called. */
+VFUC_API int vfuc_ring(struct vfuc *c, uint32_t region, uint32_t bell, uint64_t value);
+/* Its eventfd, which stays the library's; -1. */
+VFUC_API int vfuc_doorbell_fd(const struct vfuc *c, uint32_t region, uint32_t bell);
+
 /* ---- memory that the device may use --------------------------------------------------------------------------- */
 
 #define VFUC_DMA_READ (1u << 0)  /* the device may read it */
@@ -277,6 +314,91 @@ VFUC_API int vfuc_irq_trigger(struct vfuc *c, uint32_t index, uint32_t start, ui
 /* Specification: VFIO_USER_DEVICE_SET_IRQS, as it stands; flags are VFIO_IRQ_SET_*. fds stay the caller's. */
 VFUC_API int vfuc_set_irqs(struct vfuc *c, uint32_t flags, uint32_t index, uint32_t start, uint32_t count,
                            const void *data, uint32_t size, const int *fds, uint32_t nfds);
+
+/* ---- migration -------------------------------------------------------------------------------------------------- */
+
+/* The device's states (VFIO's, version 2). STOP and later ones but PRE_COPY: it stands still. */
+#define VFUC_MIG_ERROR 0u
+#define VFUC_MIG_STOP 1u
+#define VFUC_MIG_RUNNING 2u
+#define VFUC_MIG_STOP_COPY 3u
+#define VFUC_MIG_RESUMING 4u
+#define VFUC_MIG_RUNNING_P2P 5u
+#define VFUC_MIG_PRE_COPY 6u
+#define VFUC_MIG_PRE_COPY_P2P 7u
+
+/* What it can: bits of vfuc_migration_flags(). */
+#define VFUC_MIG_HAS_STOP_COPY (1u << 0)
+#define VFUC_MIG_HAS_P2P (1u << 1)
+#define VFUC_MIG_HAS_PRE_COPY (1u << 2)
+
+/* Specification: VFIO_DEVICE_FEATURE_MIGRATION. The server's error (-ENOTTY, -ENOTSUP, -EINVAL): it has no migration. */
+VFUC_API int vfuc_migration_flags(struct vfuc *c, uint64_t *flags);
+/* Specification: VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE. A state that was not reached is the server's error; in which one
+ * the device is then, vfuc_migration_state() says. */
+VFUC_API int vfuc_migration_state(struct vfuc *c, uint32_t *state);
+VFUC_API int vfuc_migration_set(struct vfuc *c, uint32_t state);
+/* "STOP_COPY" and so on; never NULL. */
+VFUC_API const char *vfuc_migration_name(uint32_t state);
+/* Specification: VFIO_USER_MIG_DATA_READ, in PRE_COPY and STOP_COPY. How many bytes there were, 0 at the end. At most
+ * 1 MiB, or what was negotiated, in one call. */
+VFUC_API int vfuc_migration_read(struct vfuc *c, void *data, size_t max);
+/* Specification: VFIO_USER_MIG_DATA_WRITE, in RESUMING. In several messages if need be. */
+VFUC_API int vfuc_migration_write(struct vfuc *c, const void *data, size_t size);
+
+/* Takes bytes: 0, or -errno to give up. It must not call functions of this header on the same connection. */
+typedef int vfuc_sink_fn(void *ctx, const void *data, size_t size);
+/* Brings up to `max` bytes: how many, 0 at the end, -errno to give up. The same limit. */
+typedef int vfuc_source_fn(void *ctx, void *data, size_t max);
+
+#define VFUC_SAVE_STOPPED (1u << 0) /* no PRE_COPY */
+
+/* How, and what it took. Zero means the default in the first members. */
+struct vfuc_transfer {
+    size_t struct_size;     /* sizeof(struct vfuc_transfer) */
+    uint32_t flags;         /* VFUC_SAVE_* */
+    uint32_t reserved;
+    uint64_t limit;         /* bytes of state; more is -EFBIG. 1 GiB */
+    uint64_t running_bytes; /* out: that went while the device ran */
+    uint64_t stopped_bytes; /* out: and while it stood still */
+    uint64_t stopped_at;    /* out: CLOCK_MONOTONIC, ns: when it was stopped; 0: it was not */
+};
+
+/*
+ * The device's whole state, in pieces, to `sink`: first what PRE_COPY brings, if the device offers it, then the rest with
+ * the device stopped. It is in STOP afterwards: vfuc_migration_set(c, VFUC_MIG_RUNNING) lets it go on. After a failure it
+ * runs on, unless that fails too. `transfer` may be NULL.
+ */
+VFUC_API int vfuc_save(struct vfuc *c, struct vfuc_transfer *transfer, vfuc_sink_fn *sink, void *ctx);
+/*
+ * The other direction: in STOP afterwards, with that state. After a failure the server may have loaded a part, and
+ * vfuc_reset() is the way back to a device that runs.
+ */
+VFUC_API int vfuc_load(struct vfuc *c, struct vfuc_transfer *transfer, vfuc_source_fn *source, void *ctx);
+
+/*
+ * Which pages the device has written by DMA (specification: VFIO_DEVICE_FEATURE_DMA_LOGGING_START, _STOP, _REPORT).
+ * Page sizes are powers of two from 4096 on. No ranges at all: all of memory.
+ */
+struct vfuc_range {
+    uint64_t address, size;
+};
+VFUC_API int vfuc_dirty_start(struct vfuc *c, uint64_t page_size, const struct vfuc_range *ranges, uint32_t n);
+VFUC_API int vfuc_dirty_stop(struct vfuc *c);
+/* Bytes of the bitmap of so many bytes of memory: one bit for each page, in whole words of 8 bytes. 0: it makes no sense. */
+VFUC_API uint64_t vfuc_dirty_bytes(uint64_t size, uint64_t page_size);
+/* Fills the bitmap, bit 0 of byte 0 first, and forgets: written since the start, or since the last report. -EINVAL: a size
+ * that is not whole pages, a bitmap that is too small, or the server's word. In several messages if need be. */
+VFUC_API int vfuc_dirty_report(struct vfuc *c, uint64_t address, uint64_t size, uint64_t page_size, void *bitmap,
+                               size_t bitmap_size);
+
+/* The same as earlier revisions of the protocol had it (VFIO_USER_DIRTY_PAGES); all of memory, in pages of 4096. */
+VFUC_API int vfuc_dirty_pages(struct vfuc *c, bool on);
+VFUC_API int vfuc_dirty_pages_report(struct vfuc *c, uint64_t address, uint64_t size, uint64_t page_size, void *bitmap,
+                                     size_t bitmap_size);
+/* vfuc_dma_unmap() that tells what was written of the range until it was gone. In one message. */
+VFUC_API int vfuc_dirty_unmap(struct vfuc *c, uint64_t address, uint64_t size, uint64_t page_size, void *bitmap,
+                              size_t bitmap_size);
 
 /* ---- anything else --------------------------------------------------------------------------------------------- */
 
