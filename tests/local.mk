@@ -85,6 +85,7 @@ PROTOCOL_TESTS = \
 	tests/protocol/test_engine \
 	tests/protocol/test_filter \
 	tests/protocol/test_migrate \
+	tests/protocol/test_move \
 	tests/protocol/test_protocol \
 	tests/protocol/test_steady \
 	tests/protocol/test_testdev
@@ -117,6 +118,11 @@ tests_protocol_test_migrate_SOURCES = \
 	tests/protocol/proto.h \
 	tests/protocol/test_migrate.c
 tests_protocol_test_migrate_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
+tests_protocol_test_move_SOURCES = \
+	tests/protocol/host.c \
+	tests/protocol/proto.h \
+	tests/protocol/test_move.c
+tests_protocol_test_move_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 tests_protocol_test_testdev_SOURCES = \
 	tests/protocol/host.c \
 	tests/protocol/proto.h \

@@ -3,7 +3,8 @@
  * memory - a PCI function that is memory: BAR0, 64-bit and prefetchable, of `size` bytes. With mmap=on (the default)
  * the client maps it, and the host never sees an access; with mmap=off each access is a message.
  *
- * The memory is the host's, comes into being page by page, and outlives resets and clients, as that of a card would.
+ * The memory is the host's, comes into being page by page, and outlives resets and clients, as that of a card would. It is
+ * all that migration moves.
  * Ids: see plugins/null/null.c. One thread; an instance is described once and then only read.
  */
 #include <errno.h>
@@ -33,7 +34,7 @@ static int32_t describe(const struct vfu_host *host, const struct vfu_params *pa
     bar->type = VFU_BAR_MEM64;
     bar->size = (uint64_t)size;
     bar->flags = VFU_BAR_RAM | VFU_BAR_PREFETCH | (mmap ? VFU_BAR_MMAP : 0);
-    desc->caps = mmap ? VFU_CAP_MMAP : 0;
+    desc->caps = VFU_CAP_MIGRATION | (mmap ? VFU_CAP_MMAP : 0);
     desc->vendor = 0x1234;
     desc->device = 0x7e01;
     desc->class_code = 0x050000; /* memory controller, RAM */
@@ -67,7 +68,7 @@ const struct vfu_plugin *vfu_plugin_entry(void)
     static const struct vfu_plugin plugin = {
         .struct_size = sizeof plugin,
         .abi_version = VFU_ABI_VERSION,
-        .caps = VFU_CAP_MMAP,
+        .caps = VFU_CAP_MMAP | VFU_CAP_MIGRATION,
         .name = "memory",
         .version = VFU_SDK_VERSION,
         .summary = "A PCI function that is memory, mapped or not",

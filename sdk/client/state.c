@@ -14,7 +14,7 @@
 #define FEATURE_MIG_DEVICE_STATE 2u
 
 #define HEAD sizeof(struct vfu_msg_device_feature)
-#define LIMIT (UINT64_C(1) << 30)
+#define LIMIT (UINT64_C(4) << 30)
 #define RUNNING_READS 65536u /* a device that runs may have something new for ever */
 
 const char *vfuc_migration_name(uint32_t state)

@@ -358,7 +358,7 @@ struct vfuc_transfer {
     size_t struct_size;     /* sizeof(struct vfuc_transfer) */
     uint32_t flags;         /* VFUC_SAVE_* */
     uint32_t reserved;
-    uint64_t limit;         /* bytes of state; more is -EFBIG. 1 GiB */
+    uint64_t limit;         /* bytes of state; more is -EFBIG. 4 GiB */
     uint64_t running_bytes; /* out: that went while the device ran */
     uint64_t stopped_bytes; /* out: and while it stood still */
     uint64_t stopped_at;    /* out: CLOCK_MONOTONIC, ns: when it was stopped; 0: it was not */
