@@ -34,7 +34,18 @@ libvfu_client_la_LIBADD = sdk/client/libclient.la
 libvfu_client_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -export-symbols-regex '^vfuc_'
 
 bin_PROGRAMS += vfu-client
-vfu_client_SOURCES = sdk/client/main.c sdk/client/pcicap.c sdk/client/show.c sdk/client/show.h
+vfu_client_SOURCES = \
+	sdk/client/actors.c \
+	sdk/client/cli.h \
+	sdk/client/hammer.c \
+	sdk/client/hammer.h \
+	sdk/client/intruders.c \
+	sdk/client/main.c \
+	sdk/client/measure.c \
+	sdk/client/move.c \
+	sdk/client/pcicap.c \
+	sdk/client/show.c \
+	sdk/client/show.h
 vfu_client_LDADD = sdk/client/libclient.la
 
 pkgconfigdir = $(libdir)/pkgconfig

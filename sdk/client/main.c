@@ -4,6 +4,7 @@
  * One thread.
  */
 #define _GNU_SOURCE
+#include "sdk/client/cli.h"
 #include "sdk/client/show.h"
 
 #include <errno.h>
@@ -17,34 +18,35 @@
 
 #include <vfu/plugin.h>
 
-#define EXIT_USAGE 2
 #define DUMP_PIECE 65536u
-
-struct settings {
-    bool json;
-    uint64_t timeout_ns;
-    const char *socket;
-};
 
 static void main_help(void)
 {
     printf("Usage: vfu-client [OPTION]... SOCKET COMMAND [ARGUMENT]...\n"
+           "       vfu-client [OPTION]... migrate SRC DST\n"
            "Talks to the vfio-user device behind the UNIX socket SOCKET.\n\n"
            "Commands:\n"
            "  info                               what the device is: ids, regions, capabilities, interrupts\n"
            "  read REGION OFFSET [SIZE]          print a register of 1, 2, 4 (default) or 8 bytes, or a dump\n"
            "  write REGION OFFSET VALUE [SIZE]   write a register of 1, 2, 4 (default) or 8 bytes\n"
-           "  reset                              reset the device\n\n"
+           "  reset                              reset the device\n"
+           "  snapshot FILE                      save the device's state; it goes on running\n"
+           "  restore FILE                       put a saved state in place of the present one\n"
+           "  bench [REGION OFFSET]              measure round trips and bulk accesses\n"
+           "  hammer SECONDS                     do everything at once, good and bad, and see whether it still answers\n\n"
+           "Command without SOCKET:\n"
+           "  migrate SRC DST                    move a device's state from one socket's device to another's\n\n"
            "REGION is bar0 to bar5, rom, config, or an index. Numbers are decimal, or hexadecimal with 0x.\n\n"
            "Options:\n"
            "      --json        print JSON\n"
            "      --timeout S   seconds to wait for the device (default 5)\n"
+           "      --seed N      hammer: repeat the run that had this seed\n"
            "      --help        show this\n"
            "      --version     show the version\n\n"
            "Exit status: 0 done, 1 the device or the connection failed, 2 the command line makes no sense.\n");
 }
 
-__attribute__((format(printf, 1, 2))) static int main_usage(const char *format, ...)
+int main_usage(const char *format, ...)
 {
     va_list args;
 
@@ -56,13 +58,13 @@ __attribute__((format(printf, 1, 2))) static int main_usage(const char *format, 
     return EXIT_USAGE;
 }
 
-static int main_failed(const struct settings *s, const struct vfuc *c)
+int main_failed(const struct settings *s, const struct vfuc *c)
 {
     fprintf(stderr, "vfu-client: %s: %s\n", s->socket, vfuc_error(c));
     return EXIT_FAILURE;
 }
 
-static bool main_number(const char *text, uint64_t max, uint64_t *value)
+bool main_number(const char *text, uint64_t max, uint64_t *value)
 {
     int base = text[0] == '0' && (text[1] == 'x' || text[1] == 'X') ? 16 : 10;
     const char *digits = base == 16 ? text + 2 : text;
@@ -77,7 +79,18 @@ static bool main_number(const char *text, uint64_t max, uint64_t *value)
     return !errno && !*end && *value <= max;
 }
 
-static bool main_region(const char *text, uint32_t *region)
+bool main_seconds(const char *text, double min, double max, uint64_t *ns)
+{
+    char *end;
+    double seconds = strtod(text, &end);
+
+    if (end == text || *end || !(seconds >= min && seconds <= max))
+        return false;
+    *ns = (uint64_t)(seconds * 1e9);
+    return true;
+}
+
+bool main_region(const char *text, uint32_t *region)
 {
     static const char *const names[] = { "bar0", "bar1", "bar2", "bar3", "bar4", "bar5", "rom", "config", "vga" };
     uint64_t value;
@@ -221,9 +234,14 @@ static const struct command {
     { "read", " REGION OFFSET [SIZE]", 2, 3, main_read },
     { "write", " REGION OFFSET VALUE [SIZE]", 3, 4, main_write },
     { "reset", "", 0, 0, main_reset },
+    { "snapshot", " FILE", 1, 1, move_snapshot },
+    { "restore", " FILE", 1, 1, move_restore },
+    { "bench", " [REGION OFFSET]", 0, 2, measure_bench },
+    { "hammer", " SECONDS", 1, 1, hammer_run },
 };
+#define COMMANDS "info, read, write, reset, snapshot, restore, bench or hammer"
 
-static int main_connect(struct vfuc *c, const struct settings *s)
+int main_connect(struct vfuc *c, const struct settings *s)
 {
     int err = vfuc_connect(c, s->socket);
     bool named = strstr(vfuc_error(c), s->socket);
@@ -232,7 +250,7 @@ static int main_connect(struct vfuc *c, const struct settings *s)
         return 0;
     fprintf(stderr, "vfu-client: cannot connect to %s%s%s%s\n", named ? "" : s->socket, named ? "" : ": ",
             vfuc_error(c),
-            err == -ETIMEDOUT ? " (a device serves one client at a time: is another one attached?)" : "");
+            err == -ETIMEDOUT || err == -EBUSY ? " (" CLI_BUSY ")" : "");
     return EXIT_FAILURE;
 }
 
@@ -245,15 +263,17 @@ static int main_command(struct settings *s, int argc, char **argv)
 
     if (argc < 1)
         return main_usage("a SOCKET is missing");
+    if (!strcmp(argv[0], "migrate"))
+        return argc == 3 ? move_migrate(s, argv[1], argv[2]) : main_usage("the command is: vfu-client migrate SRC DST");
     if (argc < 2)
-        return main_usage("a command is missing: info, read, write or reset");
+        return main_usage("a command is missing: " COMMANDS);
     s->socket = argv[0];
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         if (!strcmp(argv[1], commands[i].name))
             command = &commands[i];
     }
     if (!command)
-        return main_usage("'%s' is no command: info, read, write or reset", argv[1]);
+        return main_usage("'%s' is no command: " COMMANDS, argv[1]);
     argc -= 2;
     argv += 2;
     if (argc < command->min || argc > command->max)
@@ -279,6 +299,7 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         { "json", no_argument, NULL, 'j' },
         { "timeout", required_argument, NULL, 't' },
+        { "seed", required_argument, NULL, 's' },
         { "help", no_argument, NULL, 'h' },
         { "version", no_argument, NULL, 'V' },
         { NULL, 0, NULL, 0 },
@@ -287,18 +308,18 @@ int main(int argc, char **argv)
     int option, status;
 
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        char *end;
-        double seconds;
-
         switch (option) {
         case 'j':
             s.json = true;
             break;
         case 't':
-            seconds = strtod(optarg, &end);
-            if (end == optarg || *end || !(seconds >= 0.001 && seconds <= 1e6))
+            if (!main_seconds(optarg, 0.001, 1e6, &s.timeout_ns))
                 return main_usage("--timeout wants seconds, 0.001 to 1000000, not '%s'", optarg);
-            s.timeout_ns = (uint64_t)(seconds * 1e9);
+            break;
+        case 's':
+            if (!main_number(optarg, UINT64_MAX, &s.seed))
+                return main_usage("--seed wants a number, as an earlier run has printed it, not '%s'", optarg);
+            s.seeded = true;
             break;
         case 'h':
             main_help();
