@@ -103,6 +103,11 @@ static int call_put(struct vfuc *c, const struct vfu_msg_header *header, const v
     return call_send(c, iov, n, fds, nfds);
 }
 
+static bool call_is_access(uint16_t command)
+{
+    return command == VFU_CMD_REGION_READ || command == VFU_CMD_REGION_WRITE;
+}
+
 int call_queue(struct vfuc *c, uint16_t command, const void *fixed, size_t nfixed, const void *body, size_t nbody,
                const int *fds, uint32_t nfds, struct slot **slot)
 {
@@ -133,6 +138,8 @@ int call_queue(struct vfuc *c, uint16_t command, const void *fixed, size_t nfixe
     if (slot) {
         (*slot)->state = SLOT_WAITING;
         c->waiting++;
+        c->special += !call_is_access(command);
+        c->main.plain = !c->special;
     }
     return 0;
 }
@@ -140,6 +147,7 @@ int call_queue(struct vfuc *c, uint16_t command, const void *fixed, size_t nfixe
 static void call_finish(struct vfuc *c, struct slot *slot, int err)
 {
     c->waiting--;
+    c->special -= !call_is_access(slot->command);
     slot->error = err;
     slot->state = slot->queued ? SLOT_FREE : SLOT_ANSWERED;
     if (!slot->queued)

@@ -193,7 +193,7 @@ void vfuc_close(struct vfuc *c)
     c->negotiated = false;
     c->broken = 0;
     c->tx_len = 0;
-    c->waiting = 0;
+    c->waiting = c->special = 0;
     c->due = c->kept = 0;
     c->drain_error = 0;
     c->oldest_id = c->next_id;

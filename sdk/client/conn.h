@@ -39,6 +39,7 @@
 struct wire {
     int fd;            /* -1: not connected */
     bool eof;          /* the server has closed */
+    bool plain;        /* no message with descriptors is expected: those that come all the same are not taken */
     uint8_t *rx;       /* received: rx[head] to rx[tail - 1] */
     size_t cap, head, tail;
     uint64_t position; /* of rx[head], counted from the first byte of the connection */
@@ -138,6 +139,7 @@ struct vfuc {
     struct slot slots[SLOTS];
     uint16_t next_id, oldest_id;
     uint32_t waiting;            /* slots in SLOT_WAITING */
+    uint32_t special;            /* of them, those whose reply may bring descriptors */
     size_t due;                  /* bytes of their replies */
     int drain_error;
     size_t kept;                 /* a kept reply at the head of main: its size */

@@ -62,6 +62,7 @@ int vfuc_raw_send(struct vfuc *c, const void *bytes, size_t size, size_t piece, 
 
     if (c->main.fd < 0)
         return conn_error(c, -ENOTCONN, "not connected");
+    c->main.plain = false;
     err = call_flush(c);
     for (size_t at = 0; !err && at < size;) {
         size_t n = piece && piece < size - at ? piece : size - at;
@@ -82,6 +83,7 @@ int vfuc_raw_recv(struct vfuc *c, void *message, size_t max, int *fds, uint32_t 
 
     if (c->main.fd < 0)
         return conn_error(c, -ENOTCONN, "not connected");
+    c->main.plain = false;
     while (!(size = wire_message(&c->main))) {
         ssize_t n = wire_receive(&c->main, MSG_DONTWAIT);
 
