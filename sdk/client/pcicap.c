@@ -65,6 +65,25 @@ static void pcicap_express(const uint8_t *p, char *text, size_t size)
              types[caps >> 4 & 15], pcicap_sign(dev & 1u << 28), 128u << (dev & 7), link >> 4 & 63, link & 15);
 }
 
+/* PCI 3.0, 6.7: the length of the whole at 2; the rest is the vendor's. Often it is text, and else shown in hexadecimal. */
+static void pcicap_vendor(const uint8_t *p, char *text, size_t size)
+{
+    size_t length = p[2] > 3 ? p[2] - 3u : 0, n;
+    bool printable = length > 0;
+
+    n = (size_t)snprintf(text, size, "%zu bytes", length);
+    for (size_t i = 0; i < length; i++)
+        printable &= p[3 + i] >= ' ' && p[3 + i] < 127;
+    if (printable) {
+        snprintf(text + n, size - n, ", \"%.*s\"", (int)length, (const char *)p + 3);
+        return;
+    }
+    for (size_t i = 0; i < length && i < 16 && n + 8 < size; i++)
+        n += (size_t)snprintf(text + n, size - n, "%s%02x", i ? " " : ": ", p[3 + i]);
+    if (length > 16)
+        snprintf(text + n, size - n, " ...");
+}
+
 static const struct pcicap_kind {
     uint8_t id, size;
     const char *name;
@@ -73,7 +92,7 @@ static const struct pcicap_kind {
     { 0x01, 8, "Power Management", pcicap_pm }, { 0x02, 0, "AGP", NULL },
     { 0x03, 0, "Vital Product Data", NULL },    { 0x04, 0, "Slot Identification", NULL },
     { 0x05, 10, "MSI", pcicap_msi },            { 0x07, 0, "PCI-X", NULL },
-    { 0x09, 0, "Vendor Specific", NULL },       { 0x0a, 0, "Debug Port", NULL },
+    { 0x09, 3, "Vendor Specific", pcicap_vendor }, { 0x0a, 0, "Debug Port", NULL },
     { 0x0d, 0, "Subsystem", NULL },             { 0x10, 0x14, "Express", pcicap_express },
     { 0x11, 12, "MSI-X", pcicap_msix },         { 0x12, 0, "SATA", NULL },
     { 0x13, 0, "Advanced Features", NULL },     { 0x14, 0, "Enhanced Allocation", NULL },
@@ -102,7 +121,8 @@ static void pcicap_decode(const uint8_t *config, size_t size, struct pcicap *cap
         if (kind->id != cap->id)
             continue;
         cap->name = kind->name;
-        if (kind->decode && cap->offset + kind->size <= size)
+        if (kind->decode && cap->offset + kind->size <= size &&
+            (kind->id != 0x09 || cap->offset + config[cap->offset + 2] <= size))
             kind->decode(config + cap->offset, cap->text, sizeof cap->text);
     }
 }

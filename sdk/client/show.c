@@ -14,6 +14,7 @@
 #define REGIONS 9u
 #define IRQS 5u
 #define AREAS 64u
+#define BELLS 64u
 #define SIZE_TEXT 32
 
 struct info {
@@ -25,6 +26,10 @@ struct info {
     const struct vfuc_server *server;
     uint8_t config[4096];
     size_t config_size;
+    struct vfuc_doorbell bells[6][BELLS];
+    uint32_t nbells[6];
+    bool migrates;
+    uint64_t migration; /* VFUC_MIG_HAS_* */
 };
 
 static const char *const show_regions[REGIONS] = { "bar0", "bar1", "bar2",   "bar3", "bar4",
@@ -39,6 +44,28 @@ static uint32_t show_u16(const struct info *info, uint32_t at)
 static uint32_t show_u32(const struct info *info, uint32_t at)
 {
     return show_u16(info, at) | show_u16(info, at + 2) << 16;
+}
+
+/* A server may lack either, and says so with an error of its own; the connection is to live through it. */
+static int show_collect_more(struct vfuc *c, struct info *info)
+{
+    struct vfuc_device device;
+    int n = vfuc_migration_flags(c, &info->migration);
+
+    info->migrates = n == 0;
+    if (n < 0)
+        n = vfuc_device_info(c, &device);
+    for (uint32_t i = 0; i < 6 && i < info->nregions && n >= 0; i++) {
+        if (!info->regions[i].size)
+            continue;
+        n = vfuc_doorbells(c, i, info->bells[i], BELLS);
+        info->nbells[i] = n > 0 ? (uint32_t)n : 0;
+        if (n == -EPROTO)
+            return n;
+        if (n < 0)
+            return vfuc_device_info(c, &device);
+    }
+    return n < 0 ? n : 0;
 }
 
 static int show_collect(struct vfuc *c, struct info *info)
@@ -61,11 +88,12 @@ static int show_collect(struct vfuc *c, struct info *info)
     }
     for (uint32_t i = 0; !err && i < info->nirqs; i++)
         err = vfuc_irq_info(c, i, &info->irqs[i]);
-    if (err || info->nregions <= VFUC_CONFIG)
-        return err;
     config = &info->regions[VFUC_CONFIG];
-    info->config_size = config->size >= sizeof info->config ? sizeof info->config : config->size >= 256 ? 256 : 0;
-    return info->config_size ? vfuc_read(c, VFUC_CONFIG, 0, info->config, info->config_size) : 0;
+    if (!err && info->nregions > VFUC_CONFIG)
+        info->config_size = config->size >= sizeof info->config ? sizeof info->config : config->size >= 256 ? 256 : 0;
+    if (!err && info->config_size)
+        err = vfuc_read(c, VFUC_CONFIG, 0, info->config, info->config_size);
+    return err ? err : show_collect_more(c, info);
 }
 
 /* ---- words for both outputs ------------------------------------------------------------------------------------ */
@@ -115,6 +143,12 @@ static const struct {
     [] = { { 0, "I/O" }, { 1, "Mem" }, { 2, "BusMaster" }, { 6, "ParErr" }, { 8, "SERR" }, { 10, "DisINTx" } },
     show_status[] = { { 3, "INTx" },       { 4, "Cap" },      { 11, "SigTAbort" }, { 12, "RecTAbort" },
                       { 13, "RecMAbort" }, { 14, "SigSERR" }, { 15, "DetParErr" } };
+
+static const struct {
+    uint32_t bit;
+    const char *name;
+} show_migration[] = { { VFUC_MIG_HAS_STOP_COPY, "stop-copy" }, { VFUC_MIG_HAS_PRE_COPY, "pre-copy" },
+                       { VFUC_MIG_HAS_P2P, "p2p" } };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -182,6 +216,32 @@ static void show_text_region(const struct info *info, uint32_t i)
         printf("\t\tmappable: %u areas more\n", r->nareas - AREAS);
 }
 
+static void show_text_bells(const struct info *info, uint32_t region)
+{
+    for (uint32_t i = 0; i < info->nbells[region] && i < BELLS; i++) {
+        const struct vfuc_doorbell *bell = &info->bells[region][i];
+
+        printf("\tDoorbell: %s at 0x%" PRIx64 ", ", show_regions[region], bell->offset);
+        bell->size ? printf("%u bytes", bell->size) : printf("any size");
+        if (bell->flags & VFUC_DOORBELL_MATCH)
+            printf(", for the value 0x%" PRIx64, bell->match);
+        printf("%s%s\n", bell->flags & VFUC_DOORBELL_PIO ? ", I/O" : "",
+               bell->flags & VFUC_DOORBELL_SHADOW ? ", with its value in shadow memory" : "");
+    }
+    if (info->nbells[region] > BELLS)
+        printf("\tDoorbell: %s, %u more\n", show_regions[region], info->nbells[region] - BELLS);
+}
+
+static void show_text_migration(const struct info *info)
+{
+    printf("\tMigration: %s", info->migrates ? "" : "no");
+    for (size_t k = 0, n = 0; k < COUNT(show_migration); k++) {
+        if (info->migrates && info->migration & show_migration[k].bit)
+            printf("%s%s", n++ ? ", " : "", show_migration[k].name);
+    }
+    printf("\n");
+}
+
 static void show_text(const struct info *info)
 {
     const struct vfuc_server *s = info->server;
@@ -205,6 +265,9 @@ static void show_text(const struct info *info)
         }
         printf("%s\n", info->irqs[i].flags & 15 ? ")" : "");
     }
+    for (uint32_t i = 0; i < 6; i++)
+        show_text_bells(info, i);
+    show_text_migration(info);
     printf("\tReset: %s\n", info->device.flags & VFUC_DEVICE_RESET ? "yes" : "no");
     printf("\tProtocol: %u.%u, max_data_xfer_size %s, max_msg_fds %u, max_dma_maps %u, pgsizes 0x%" PRIx64 "%s%s%s\n",
            s->major, s->minor, show_size(s->max_data_xfer_size, size), s->max_msg_fds, s->max_dma_maps, s->pgsizes,
@@ -268,6 +331,36 @@ static json_t *show_json_irq(const struct vfuc_irq *irq)
     return o;
 }
 
+static json_t *show_json_bells(const struct info *info)
+{
+    json_t *all = json_array();
+
+    for (uint32_t i = 0; i < 6; i++) {
+        for (uint32_t k = 0; k < info->nbells[i] && k < BELLS; k++) {
+            const struct vfuc_doorbell *bell = &info->bells[i][k];
+            json_t *o = json_pack("{s:s, s:I, s:I, s:b, s:b}", "region", show_regions[i], "offset",
+                                  (json_int_t)bell->offset, "size", (json_int_t)bell->size, "io",
+                                  !!(bell->flags & VFUC_DOORBELL_PIO), "shadow",
+                                  !!(bell->flags & VFUC_DOORBELL_SHADOW));
+
+            if (bell->flags & VFUC_DOORBELL_MATCH)
+                json_object_set_new(o, "match", json_integer((json_int_t)bell->match));
+            json_array_append_new(all, o);
+        }
+    }
+    return all;
+}
+
+static json_t *show_json_migration(const struct info *info)
+{
+    json_t *o = json_object();
+
+    for (size_t k = 0; k < COUNT(show_migration); k++)
+        json_object_set_new(o, show_migration[k].name,
+                            json_boolean(info->migrates && info->migration & show_migration[k].bit));
+    return o;
+}
+
 static int show_json(const struct info *info)
 {
     const struct vfuc_server *s = info->server;
@@ -282,6 +375,8 @@ static int show_json(const struct info *info)
         json_array_append_new(irqs, show_json_irq(&info->irqs[i]));
     json_object_set_new(root, "regions", regions);
     json_object_set_new(root, "interrupts", irqs);
+    json_object_set_new(root, "doorbells", show_json_bells(info));
+    json_object_set_new(root, "migration", show_json_migration(info));
     json_object_set_new(root, "reset", json_boolean(info->device.flags & VFUC_DEVICE_RESET));
     json_object_set_new(root, "protocol",
                         json_pack("{s:i, s:i, s:I, s:I, s:I, s:I, s:b, s:b, s:b}", "major", (int)s->major, "minor",
