@@ -33,6 +33,8 @@ SCRIPT_TESTS = \
 
 UNIT_TESTS = \
 	tests/unit/test_client \
+	tests/unit/test_client_bad \
+	tests/unit/test_client_parts \
 	tests/unit/test_dirty \
 	tests/unit/test_dma \
 	tests/unit/test_extend \
@@ -138,6 +140,8 @@ tests_protocol_test_steady_SOURCES = \
 	tests/robust/rig.h
 tests_protocol_test_steady_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 EXTRA_tests_protocol_test_steady_DEPENDENCIES = tests/protocol/count.la
+tests_unit_test_client_bad_LDADD = $(CMOCKA_LIBS)
+tests_unit_test_client_parts_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 tests_unit_test_client_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 
 if HAVE_CMOCKA
