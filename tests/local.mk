@@ -23,6 +23,7 @@ NOT_UNDER_TSAN = tests/unit/test_dma tests/unit/test_fault
 LDADD = core/libcore.la $(CMOCKA_LIBS)
 
 SCRIPT_TESTS = \
+	tests/client.test \
 	tests/filter.test \
 	tests/manual.test \
 	tests/protocol/vfu-client.test \
