@@ -194,7 +194,7 @@ int hammer_check(struct hammer *h)
 static int hammer_look(struct hammer *h)
 {
     struct vfuc_device device;
-    uint64_t value;
+    uint64_t value = 0;
     int err = vfuc_device_info(h->c, &device);
 
     h->nregions = err ? 0 : device.num_regions < HAMMER_REGIONS ? device.num_regions : HAMMER_REGIONS;
