@@ -3,9 +3,9 @@
  * memory - a PCI function that is memory: BAR0, 64-bit and prefetchable, of `size` bytes. With mmap=on (the default)
  * the client maps it, and the host never sees an access; with mmap=off each access is a message.
  *
- * The memory is the host's, comes into being page by page, and outlives resets and clients, as that of a card would. It is
- * all that migration moves.
- * Ids: see plugins/null/null.c. One thread; an instance is described once and then only read.
+ * The memory is the host's, comes into being page by page, and outlives resets and clients, as that of a card would.
+ * It is all that migration moves. Ids: see plugins/null/null.c. One thread; an instance is described once and then
+ * only read.
  */
 #include <errno.h>
 #include <stdlib.h>

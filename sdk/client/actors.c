@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * actors - what the attached client of the command hammer does in a phase: what is proper, in odd order; what is refused;
- * and what breaks off in the middle. All of it is drawn from the phase's numbers. The command's thread.
+ * actors - what the attached client of the command hammer does in a phase: what is proper, in odd order; what is
+ * refused; and what breaks off in the middle. All of it is drawn from the phase's numbers. The command's thread.
  */
 #define _GNU_SOURCE
 #include "sdk/client/hammer.h"
@@ -352,7 +352,8 @@ static struct {
     uint8_t body[MIB + PAGE];
 } message;
 
-/* The next reply: 1; 0: the server has closed; -1: it hangs (noted). The device's requests for memory fail meanwhile. */
+/* The next reply: 1; 0: the server has closed; -1: it hangs (noted). The device's requests for memory fail
+ * meanwhile. */
 static int raw_reply(struct hammer *h)
 {
     for (;;) {
@@ -379,8 +380,8 @@ static struct {
     struct vfu_msg_region_access access;
 } const ping = { { PING, VFU_CMD_REGION_READ, sizeof ping, 0, 0 }, { 0, VFUC_CONFIG, 4 } };
 
-/* Sends the ping behind what was sent before, and takes replies until its own. `id`: the only other that may come, `most`
- * times. 0, or -1 (noted). A server may close instead, where it was given reason to. */
+/* Sends the ping behind what was sent before, and takes replies until its own. `id`: the only other that may come,
+ * `most` times. 0, or -1 (noted). A server may close instead, where it was given reason to. */
 static int raw_settle(struct hammer *h, uint16_t id, uint32_t most, bool may_close)
 {
     int err = vfuc_raw_send(h->c, &ping, sizeof ping, 0, NULL, 0);

@@ -418,8 +418,8 @@ static void call_timed_out(struct vfuc *c, const struct slot *slot)
     if (have >= HEADER)
         memcpy(&c->seen, c->main.rx + c->main.head, HEADER);
     if (have && have < HEADER)
-        conn_error(c, -ETIMEDOUT, "%s: no reply within %llu ms, but %zu bytes of a header", call_name(slot->command), ms,
-                   have);
+        conn_error(c, -ETIMEDOUT, "%s: no reply within %llu ms, but %zu bytes of a header", call_name(slot->command),
+                   ms, have);
     else if (have)
         conn_error(c, -ETIMEDOUT, "%s: no reply within %llu ms, but %zu of %u bytes of message id %u (%s, flags 0x%x)",
                    call_name(slot->command), ms, have, c->seen.size, c->seen.id, call_name(c->seen.command),

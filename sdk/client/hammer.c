@@ -78,7 +78,8 @@ int hammer_wrong(struct hammer *h, const char *format, ...)
     return -1;
 }
 
-/* -EPROTO and -ENOTCONN are the library's word for a connection that is no more, but may be the server's for an access. */
+/* -EPROTO and -ENOTCONN are the library's word for a connection that is no more, but may be the server's for an
+ * access. */
 static bool hammer_broken(struct hammer *h, int result)
 {
     char text[320];
@@ -249,8 +250,8 @@ static const struct actor *hammer_draw(struct hammer *h)
 
 static void hammer_progress(const struct hammer *h, uint64_t left)
 {
-    fprintf(stderr, "\r%3" PRIu64 " s left, phase %" PRIu64 ": %-12s %" PRIu64 " requests ", (left + SECOND / 2) / SECOND,
-            h->phase, h->name, h->requests);
+    fprintf(stderr, "\r%3" PRIu64 " s left, phase %" PRIu64 ": %-12s %" PRIu64 " requests ",
+            (left + SECOND / 2) / SECOND, h->phase, h->name, h->requests);
 }
 
 static void hammer_phases(struct hammer *h, uint64_t *counts, uint64_t length)
@@ -350,7 +351,8 @@ static int hammer_verdict(const struct hammer *h, const uint64_t *counts, uint64
     if (!h->wrong[0])
         return 0;
     fflush(stdout);
-    fprintf(stderr, "vfu-client: %s: in phase %" PRIu64 " (%s): %s\nRepeat it: vfu-client %s hammer %s --seed %" PRIu64 "\n",
+    fprintf(stderr, "vfu-client: %s: in phase %" PRIu64 " (%s): %s\n"
+            "Repeat it: vfu-client %s hammer %s --seed %" PRIu64 "\n",
             h->settings->socket, h->phase, h->name, h->wrong, h->settings->socket, seconds, h->seed);
     return EXIT_FAILURE;
 }

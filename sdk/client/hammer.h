@@ -76,7 +76,8 @@ void hammer_pause(uint64_t ns);
 
 /* Notes what is wrong, if it is the first thing; -1. */
 int hammer_wrong(struct hammer *h, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* What a call of the library returned: 0 if a server may answer so, -1 (noted) if it hangs, is gone, or answers wrongly. */
+/* What a call of the library returned: 0 if a server may answer so, -1 (noted) if it hangs, is gone, or answers
+ * wrongly. */
 int hammer_took(struct hammer *h, int result);
 /* Attaches with these options, and waits for its turn. 0 or -1 (noted). */
 int hammer_connect(struct hammer *h, uint32_t flags, uint32_t max_msg_fds, uint64_t max_data);

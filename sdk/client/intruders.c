@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * intruders - strangers at the door of a device that has a client: they connect and say nothing, or half of something, or
- * nonsense, or come in a crowd; or they negotiate as is proper, and are refused, or get in where the client has just left.
- * None stays for more than 20 ms. A thread for each.
+ * intruders - strangers at the door of a device that has a client: they connect and say nothing, or half of something,
+ * or nonsense, or come in a crowd; or they negotiate as is proper, and are refused, or get in where the client has
+ * just left. None stays for more than 20 ms. A thread for each.
  */
 #define _GNU_SOURCE
 #include "sdk/client/hammer.h"

@@ -33,7 +33,7 @@ static void main_help(void)
            "  snapshot FILE                      save the device's state; it goes on running\n"
            "  restore FILE                       put a saved state in place of the present one\n"
            "  bench [REGION OFFSET]              measure round trips and bulk accesses\n"
-           "  hammer SECONDS                     do everything at once, good and bad, and see whether it still answers\n\n"
+           "  hammer SECONDS                     do everything, good and bad, and see whether it still answers\n\n"
            "Command without SOCKET:\n"
            "  migrate SRC DST                    move a device's state from one socket's device to another's\n\n"
            "REGION is bar0 to bar5, rom, config, or an index. Numbers are decimal, or hexadecimal with 0x.\n\n"

@@ -53,13 +53,14 @@ static int map_check(struct vfuc *c, const struct vfuc_region *region, const str
 static int map_area(struct vfuc *c, const struct vfuc_region *region, const struct vfuc_area *area)
 {
     struct maps *maps = &c->maps[region->index];
-    int prot = (region->flags & VFUC_REGION_READ ? PROT_READ : 0) | (region->flags & VFUC_REGION_WRITE ? PROT_WRITE : 0);
+    int reads = region->flags & VFUC_REGION_READ ? PROT_READ : 0;
+    int writes = region->flags & VFUC_REGION_WRITE ? PROT_WRITE : 0;
     int err = map_check(c, region, area);
     void *mem;
 
     if (err)
         return err;
-    mem = mmap(NULL, area->size, prot, MAP_SHARED, region->fd, (off_t)(region->offset + area->offset));
+    mem = mmap(NULL, area->size, reads | writes, MAP_SHARED, region->fd, (off_t)(region->offset + area->offset));
     if (mem == MAP_FAILED)
         return conn_error(c, -errno, "region %u: cannot map 0x%llx bytes at 0x%llx: %s", region->index,
                           ull(area->size), ull(area->offset), strerror(errno));

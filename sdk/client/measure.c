@@ -3,9 +3,9 @@
  * measure - the command bench: what accesses of a device cost, beside what a socket costs that nobody thinks behind.
  *
  * That is a process which answers every request at once, over a socket pair; it speaks as much of the protocol as a
- * client needs. What goes there through the library, against the same bytes through bare system calls, is the library's
- * own cost. All works take turns, round by round: machines are noisy, and the ratios of what was taken side by side hold.
- * One thread, and the answering process.
+ * client needs. What goes there through the library, against the same bytes through bare system calls, is the
+ * library's own cost. All works take turns, round by round: machines are noisy, and the ratios of what was taken side
+ * by side hold. One thread, and the answering process.
  */
 #define _GNU_SOURCE
 #include "sdk/client/cli.h"

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * move - the commands migrate, snapshot and restore: a device's state from one server to another, to a file, from a file.
+ * move - the commands migrate, snapshot and restore: a device's state from one server to another, to a file, from a
+ * file.
  *
- * A file is a header and the state as the server gave it. The header says which device the state is of, how long it is,
- * and a checksum of everything; a file that is not whole never gets its name, and one that is damaged or another device's
- * never reaches a device. One thread.
+ * A file is a header and the state as the server gave it. The header says which device the state is of, how long it
+ * is, and a checksum of everything; a file that is not whole never gets its name, and one that is damaged or another
+ * device's never reaches a device. One thread.
  */
 #define _GNU_SOURCE
 #include "sdk/client/cli.h"
@@ -408,7 +409,8 @@ static int move_open(struct move_file *file, struct move_header *header)
                          header->version, VERSION);
     if ((uint64_t)st.st_size - sizeof *header != header->length)
         return move_fail("%s is %s: it has %" PRIu64 " bytes, and should have %" PRIu64, file->path,
-                         (uint64_t)st.st_size - sizeof *header < header->length ? "cut off" : "longer than it should be",
+                         (uint64_t)st.st_size - sizeof *header < header->length ? "cut off"
+                                                                                : "longer than it should be",
                          (uint64_t)st.st_size, header->length + sizeof *header);
     file->length = header->length;
     file->sum = move_header_sum(header);

@@ -65,7 +65,8 @@ static void pcicap_express(const uint8_t *p, char *text, size_t size)
              types[caps >> 4 & 15], pcicap_sign(dev & 1u << 28), 128u << (dev & 7), link >> 4 & 63, link & 15);
 }
 
-/* PCI 3.0, 6.7: the length of the whole at 2; the rest is the vendor's. Often it is text, and else shown in hexadecimal. */
+/* PCI 3.0, 6.7: the length of the whole at 2; the rest is the vendor's. Often it is text, and else shown in
+ * hexadecimal. */
 static void pcicap_vendor(const uint8_t *p, char *text, size_t size)
 {
     size_t length = p[2] > 3 ? p[2] - 3u : 0, n;

@@ -82,7 +82,8 @@ static uint32_t state_chunk(const struct vfuc *c, size_t size)
     return size < most ? (uint32_t)size : (uint32_t)most;
 }
 
-/* One message: the data stay in the buffer until call_done(). Servers pad what they have to what was asked for, or not. */
+/* One message: the data stay in the buffer until call_done(). Servers pad what they have to what was asked for, or
+ * not. */
 static int state_read(struct vfuc *c, uint32_t max, const uint8_t **data)
 {
     struct vfu_msg_mig_data ask = { (uint32_t)sizeof ask + max, max }, reply;

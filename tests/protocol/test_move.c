@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_move - every example device, in C and in Lua, is stopped in the middle of its work, and goes on with it in another
- * process: vfuc_save() and vfuc_load() between two hosts. That it is in the middle is seen, not hoped for: a DMA request
- * of the device has come, and is never answered; a timer has not fired. One thread.
+ * test_move - every example device, in C and in Lua, is stopped in the middle of its work, and goes on with it in
+ * another process: vfuc_save() and vfuc_load() between two hosts. That it is in the middle is seen, not hoped for: a
+ * DMA request of the device has come, and is never answered; a timer has not fired. One thread.
  */
 #define _GNU_SOURCE
 #include <setjmp.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_client_bad - bad servers, and every command of vfu-client: each ends by itself, with exit 1 and words that say what
- * happened; where the protocol was broken, with the message that broke it. The server is a process of this file's own: it
- * answers a number of requests as a server should, and then does what its row in the table says. One thread.
+ * test_client_bad - bad servers, and every command of vfu-client: each ends by itself, with exit 1 and words that say
+ * what happened; where the protocol was broken, with the message that broke it. The server is a process of this file's
+ * own: it answers a number of requests as a server should, and then does what its row in the table says. One thread.
  */
 #define _GNU_SOURCE
 #include <setjmp.h>
@@ -395,7 +395,8 @@ static const struct command {
     { { "migrate", "=", "@" }, 15 },
 };
 
-static int run_command(const struct command *command, const struct fake *at_fault, const struct fake *other, const char *limit)
+static int run_command(const struct command *command, const struct fake *at_fault, const struct fake *other,
+                       const char *limit)
 {
     const char *words[6];
     int n = 0;

@@ -225,10 +225,10 @@ VFUC_API int vfuc_drain(struct vfuc *c);
 
 /*
  * Mapped regions: loads and stores instead of messages, where the server allows it. vfuc_map_region() maps every part
- * that it names, tells the first `max` of them, by offset as the server lists them, and returns how many there are; once
- * mapped, it only tells. -ENODEV: the region is not mappable. -EINVAL: a part is not made of whole pages. -EPROTO: the
- * server's file is shorter than its region. The memory is shared with the server: where that may shrink its file, an
- * access may end in SIGBUS. vfuc_unmap_region() and vfuc_close() end it.
+ * that it names, tells the first `max` of them, by offset as the server lists them, and returns how many there are;
+ * once mapped, it only tells. -ENODEV: the region is not mappable. -EINVAL: a part is not made of whole pages.
+ * -EPROTO: the server's file is shorter than its region. The memory is shared with the server: where that may shrink
+ * its file, an access may end in SIGBUS. vfuc_unmap_region() and vfuc_close() end it.
  */
 struct vfuc_map {
     uint64_t offset, size; /* within the region */
@@ -240,9 +240,9 @@ VFUC_API int vfuc_unmap_region(struct vfuc *c, uint32_t region);
 VFUC_API void *vfuc_mapped(const struct vfuc *c, uint32_t region, uint64_t offset, uint64_t size);
 
 /*
- * Doorbells (specification: VFIO_USER_DEVICE_GET_REGION_IO_FDS): registers of which the server would rather have an event
- * than a message. vfuc_doorbells() asks for those of a region, tells the first `max` and returns how many there are; it
- * asks anew each time, and what it said before is void. Servers without any answer 0 or an error.
+ * Doorbells (specification: VFIO_USER_DEVICE_GET_REGION_IO_FDS): registers of which the server would rather have an
+ * event than a message. vfuc_doorbells() asks for those of a region, tells the first `max` and returns how many there
+ * are; it asks anew each time, and what it said before is void. Servers without any answer 0 or an error.
  */
 #define VFUC_DOORBELL_MATCH (1u << 0)  /* rings for the value `match` only */
 #define VFUC_DOORBELL_PIO (1u << 1)    /* in I/O space */
@@ -332,7 +332,8 @@ VFUC_API int vfuc_set_irqs(struct vfuc *c, uint32_t flags, uint32_t index, uint3
 #define VFUC_MIG_HAS_P2P (1u << 1)
 #define VFUC_MIG_HAS_PRE_COPY (1u << 2)
 
-/* Specification: VFIO_DEVICE_FEATURE_MIGRATION. The server's error (-ENOTTY, -ENOTSUP, -EINVAL): it has no migration. */
+/* Specification: VFIO_DEVICE_FEATURE_MIGRATION. The server's error (-ENOTTY, -ENOTSUP, -EINVAL): it has no
+ * migration. */
 VFUC_API int vfuc_migration_flags(struct vfuc *c, uint64_t *flags);
 /* Specification: VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE. A state that was not reached is the server's error; in which one
  * the device is then, vfuc_migration_state() says. */
@@ -365,9 +366,9 @@ struct vfuc_transfer {
 };
 
 /*
- * The device's whole state, in pieces, to `sink`: first what PRE_COPY brings, if the device offers it, then the rest with
- * the device stopped. It is in STOP afterwards: vfuc_migration_set(c, VFUC_MIG_RUNNING) lets it go on. After a failure it
- * runs on, unless that fails too. `transfer` may be NULL.
+ * The device's whole state, in pieces, to `sink`: first what PRE_COPY brings, if the device offers it, then the rest
+ * with the device stopped. It is in STOP afterwards: vfuc_migration_set(c, VFUC_MIG_RUNNING) lets it go on. After a
+ * failure it runs on, unless that fails too. `transfer` may be NULL.
  */
 VFUC_API int vfuc_save(struct vfuc *c, struct vfuc_transfer *transfer, vfuc_sink_fn *sink, void *ctx);
 /*
@@ -385,10 +386,12 @@ struct vfuc_range {
 };
 VFUC_API int vfuc_dirty_start(struct vfuc *c, uint64_t page_size, const struct vfuc_range *ranges, uint32_t n);
 VFUC_API int vfuc_dirty_stop(struct vfuc *c);
-/* Bytes of the bitmap of so many bytes of memory: one bit for each page, in whole words of 8 bytes. 0: it makes no sense. */
+/* Bytes of the bitmap of so many bytes of memory: one bit for each page, in whole words of 8 bytes. 0: it makes no
+ * sense. */
 VFUC_API uint64_t vfuc_dirty_bytes(uint64_t size, uint64_t page_size);
-/* Fills the bitmap, bit 0 of byte 0 first, and forgets: written since the start, or since the last report. -EINVAL: a size
- * that is not whole pages, a bitmap that is too small, or the server's word. In several messages if need be. */
+/* Fills the bitmap, bit 0 of byte 0 first, and forgets: written since the start, or since the last report.
+ * -EINVAL: a size that is not whole pages, a bitmap that is too small, or the server's word. In several messages
+ * if need be. */
 VFUC_API int vfuc_dirty_report(struct vfuc *c, uint64_t address, uint64_t size, uint64_t page_size, void *bitmap,
                                size_t bitmap_size);
 
