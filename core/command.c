@@ -272,6 +272,9 @@ static int handle_dma_map(struct session *s, struct message *m)
         return session_refuse(s, -EMFILE, m, "the descriptor was lost: this process is at its limit");
     if (m->nfds > 1)
         return session_refuse(s, -EINVAL, m, "%u descriptors, one is the most", m->nfds);
+    watch_event(&s->dev->watch, LOG_DEBUG, "DMA map 0x%llx, 0x%llx bytes%s%s%s", (unsigned long long)map.address,
+                (unsigned long long)map.size, map.flags & VFU_DMA_MAP_READABLE ? ", read" : "",
+                map.flags & VFU_DMA_MAP_WRITEABLE ? ", write" : "", m->nfds ? ", shared" : "");
     error = dma_map(s->dev->dma, map.address, map.size, map.flags, m->nfds ? m->fds[0] : -1, map.offset);
     if (!error && m->nfds) {
         close(m->fds[0]); /* known by now to be one that closes at once */
@@ -290,6 +293,8 @@ static int handle_dma_unmap(struct session *s, struct message *m)
         return session_refuse(s, -EINVAL, m, "argsz is %u, the structure has %zu bytes", unmap.argsz, sizeof unmap);
     if (unmap.flags & ~(VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP))
         return session_refuse(s, -EINVAL, m, "flags are %#x; GET_DIRTY_BITMAP (1) and ALL (2) are known", unmap.flags);
+    watch_event(&s->dev->watch, LOG_DEBUG, "DMA unmap 0x%llx, 0x%llx bytes%s", (unsigned long long)unmap.address,
+                (unsigned long long)unmap.size, unmap.flags & VFIO_DMA_UNMAP_FLAG_ALL ? " (all)" : "");
     if (unmap.flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP)
         return feature_dma_unmap(s, m, &unmap);
     if (unmap.flags & VFIO_DMA_UNMAP_FLAG_ALL) {
@@ -335,8 +340,10 @@ static int handle_region_read(struct session *s, struct message *m)
     int error;
 
     memcpy(&access, m->body, sizeof access);
-    if (!access_fits(s, &access))
+    if (!access_fits(s, &access)) {
+        watch_refused(s->dev, access.region, access.offset, access.count, NULL, false);
         return refuse_access(s, m, &access);
+    }
     if (access.count >= SESSION_DIRECT_MIN && (region = device_region(s->dev, access.region)) &&
         (plain = region_plain(region, access.offset, access.count, false))) {
         memcpy(session_reply(s, sizeof access), &access, sizeof access);
@@ -358,8 +365,12 @@ static int handle_region_write(struct session *s, struct message *m)
     int error;
 
     memcpy(&access, m->body, sizeof access);
-    if (!access_fits(s, &access) || access.count != m->size - sizeof access)
+    if (access.count != m->size - sizeof access)
         return refuse_access(s, m, &access);
+    if (!access_fits(s, &access)) {
+        watch_refused(s->dev, access.region, access.offset, access.count, m->body + sizeof access, true);
+        return refuse_access(s, m, &access);
+    }
     memcpy(session_reply_raw(s, sizeof access), &access, sizeof access);
     error = device_write(s->dev, access.region, access.offset, access.count, m->body + sizeof access);
     return error ? session_refuse(s, error, m, "region %u, offset %#llx, count %u: the device refuses (%s)", access.region,

@@ -113,6 +113,7 @@ static int reset(struct device *dev, uint32_t kind)
     if (dev->resetting)
         return -EBUSY;
     dev->resetting = true;
+    watch_event(&dev->watch, LOG_INFO, "reset (%s)", kind == VFU_RESET_FLR ? "function level" : kind == VFU_RESET_BUS ? "bus" : "power");
     transfer_cancel(&dev->transfer, -ECANCELED);
     if (!dev->stopped)
         quiesce(dev);
@@ -338,6 +339,7 @@ static int make_parts(struct device *dev, const struct device_options *options)
         return error;
     dev->ioevent.denied = !(d->caps & VFU_CAP_DOORBELL);
     watch_msix(dev);
+    watch_init(dev);
     pci_config_listen(&dev->config, &config_events, dev);
     timers_init(&dev->timers, &dev->loop, fire_event, dev);
     return regmap_watch_level(dev->map, desc->irq_level ? desc->irq_level - 1 : VFU_NONE,
@@ -430,6 +432,8 @@ static int load(struct device *dev, const struct device_options *options)
     dev->host.ready = error == 0;
     if (!error)
         error = make_plugin(dev, &params);
+    if (!error)
+        error = watch_start(dev, &options->watch);
     /* A parameter that does not fit was explained by describe; whatever else went wrong is the plugin's doing. */
     return error == -EINVAL ? -ENOEXEC : error;
 }
@@ -478,6 +482,7 @@ void device_free(struct device *dev)
     if (dev->plugin && dev->self && VFU_HAS(&dev->plugin->table, destroy))
         dev->plugin->table.destroy(dev->self);
     host_poison(&dev->host);
+    watch_fini(dev);
     if (dev->timers.loop)
         timers_fini(&dev->timers);
     host_fini(&dev->host);
@@ -522,8 +527,10 @@ int device_read(struct device *dev, uint32_t index, uint64_t offset, uint32_t si
 {
     uint64_t limit = device_region_size(dev, index);
 
-    if (offset > limit || size > limit - offset || size == 0)
+    if (offset > limit || size > limit - offset || size == 0) {
+        watch_refused(dev, index, offset, size, NULL, false);
         return -EINVAL;
+    }
     if (index == VFU_REGION_CONFIG) {
         pci_config_read(&dev->config, (uint32_t)offset, size, bytes);
         return 0;
@@ -548,8 +555,10 @@ int device_write(struct device *dev, uint32_t index, uint64_t offset, uint32_t s
     uint64_t limit = device_region_size(dev, index);
     int error;
 
-    if (offset > limit || size > limit - offset || size == 0)
+    if (offset > limit || size > limit - offset || size == 0) {
+        watch_refused(dev, index, offset, size, bytes, true);
         return -EINVAL;
+    }
     if (dev->stopped && !writable_when_stopped(dev, index, offset, size))
         return -EBUSY;
     if (index == VFU_REGION_CONFIG) {
@@ -617,4 +626,5 @@ void device_detach(struct device *dev)
     device_thaw(dev);
     if (VFU_HAS(&dev->plugin->table, detach))
         dev->plugin->table.detach(dev->self);
+    watch_detach(dev);
 }

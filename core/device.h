@@ -31,6 +31,7 @@
 #include "core/report.h"
 #include "core/timers.h"
 #include "core/transfer.h"
+#include "core/watch.h"
 
 #define DEVICE_REGIONS 9u /* VFIO_PCI_NUM_REGIONS */
 
@@ -42,6 +43,7 @@ struct device_options {
     struct vfu_limits limits;
     uint32_t spin_us;
     uint32_t max_dma_maps;
+    struct watch_options watch;
 };
 
 struct device {
@@ -67,6 +69,7 @@ struct device {
     struct transfer transfer;
     struct dirty *dirty; /* pages that the device has written */
     struct migration migration;
+    struct watch watch; /* what hears of accesses */
     struct vfu_client client; /* zero while none is attached */
     const struct vfu_config_ops *config_ops; /* the plugin's, or NULL */
     uint32_t max_dma_maps;

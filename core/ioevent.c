@@ -257,6 +257,8 @@ static void ready(struct loop_watch *watch, uint32_t events)
         value = shadow_value(f->io, f->first);
     else if ((bell->flags & VFU_DOORBELL_MATCH) && !f->shared)
         value = bell->match;
+    if (f->io->rung)
+        f->io->rung(f->io->rung_ctx, bell, value);
     f->io->ring(f->io->self, f->first, value);
 }
 

@@ -25,6 +25,9 @@ struct ioevent {
     struct loop *loop;
     void (*ring)(void *self, uint32_t index, uint64_t value);
     void *self;
+    /* Told of a ring that came through an fd, before `ring`; NULL: nobody watches. */
+    void (*rung)(void *ctx, const struct vfu_doorbell *bell, uint64_t value);
+    void *rung_ctx;
     struct vfu_doorbell *bells; /* as the plugin numbers them */
     uint16_t *order;            /* their numbers, by BAR and offset */
     uint16_t *group;            /* of each, its place in fds */

@@ -144,6 +144,24 @@ static int notify(struct irq *irq, const struct irq_notifier *on)
     return -ENOENT;
 }
 
+/* The client's trigger of a vector, which is told of if somebody listens. */
+static int trigger(struct irq *irq, uint32_t index, uint32_t vector)
+{
+    static const char *const kinds[] = {"INTx", "MSI", "MSI-X", "error", "request"};
+    int result = notify(irq, &irq->vectors[index][vector].on[IRQ_ON_TRIGGER]);
+
+    if (!result && irq->sent)
+        irq->sent(irq->sent_ctx, kinds[index],
+                  index == VFIO_PCI_MSI_IRQ_INDEX || index == VFIO_PCI_MSIX_IRQ_INDEX ? vector : VFU_NONE);
+    return result;
+}
+
+void irq_on_send(struct irq *irq, void (*fn)(void *ctx, const char *kind, uint32_t vector), void *ctx)
+{
+    irq->sent = fn;
+    irq->sent_ctx = ctx;
+}
+
 static int drop(struct irq *irq)
 {
     irq->dropped++;
@@ -196,7 +214,7 @@ static int intx_send(struct irq *irq)
         return -ENOENT;
     if (vector->masked || irq->intx_disabled || irq->frozen)
         return VFU_IRQ_PENDING;
-    result = notify(irq, &vector->on[IRQ_ON_TRIGGER]);
+    result = trigger(irq, VFIO_PCI_INTX_IRQ_INDEX, 0);
     vector->masked = result == 0;
     return result;
 }
@@ -217,7 +235,7 @@ static void deliver(struct irq *irq, uint32_t index, uint32_t vector)
     if (index != irq->kind || !pending(irq, index, vector) || irq->vectors[index][vector].masked ||
         irq->frozen || guest_masked(irq, index, vector))
         return;
-    if (notify(irq, &irq->vectors[index][vector].on[IRQ_ON_TRIGGER]) == 0)
+    if (trigger(irq, index, vector) == 0)
         set_pending(irq, index, vector, false);
 }
 
@@ -400,7 +418,7 @@ static int send_message(struct irq *irq, uint32_t index, uint32_t vector)
         set_pending(irq, index, vector, true);
         return VFU_IRQ_PENDING;
     }
-    return notify(irq, &v->on[IRQ_ON_TRIGGER]) < 0 ? drop(irq) : 0;
+    return trigger(irq, index, vector) < 0 ? drop(irq) : 0;
 }
 
 int irq_raise(struct irq *irq, uint32_t vector)
@@ -438,7 +456,7 @@ int irq_signal(struct irq *irq, uint32_t which)
 {
     if (which != VFU_IRQ_ERR && which != VFU_IRQ_REQ)
         return -EINVAL;
-    return notify(irq, &irq->vectors[which][0].on[IRQ_ON_TRIGGER]) < 0 ? drop(irq) : 0;
+    return trigger(irq, which, 0) < 0 ? drop(irq) : 0;
 }
 
 void irq_level(struct irq *irq, uint64_t bits)

@@ -70,6 +70,10 @@ void irq_detach(struct irq *irq);
 /* Stopped for migration: whatever would be sent is kept pending, and sent when it goes on. */
 void irq_freeze(struct irq *irq, bool frozen);
 
+/* Called for each interrupt that the client is signalled: "INTx", "MSI", "MSI-X" and the vector (INTx: VFU_NONE), or
+ * NULL. */
+void irq_on_send(struct irq *irq, void (*fn)(void *ctx, const char *kind, uint32_t vector), void *ctx);
+
 /* Dropped because nobody armed them, since the start. */
 uint64_t irq_dropped(const struct irq *irq);
 

@@ -38,6 +38,8 @@ struct irq {
     bool frozen; /* as if everything were masked */
     uint32_t msi_mask, msi_pending;
     uint8_t *table, *pba, *controlled; /* controlled: a bit for each entry whose vector control has been written */
+    void (*sent)(void *ctx, const char *kind, uint32_t vector);
+    void *sent_ctx;
     uint64_t dropped;
     struct log_limit limit;
 };

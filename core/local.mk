@@ -9,6 +9,9 @@ core_libcore_la_SOURCES = \
 	core/command.h \
 	core/confighw.c \
 	core/confighw.h \
+	core/coverage.c \
+	core/coverage.h \
+	core/covfile.c \
 	core/cross.c \
 	core/cross.h \
 	core/describe.c \
@@ -65,6 +68,8 @@ core_libcore_la_SOURCES = \
 	core/params.h \
 	core/pci_config.c \
 	core/pci_config.h \
+	core/pciname.c \
+	core/pciname.h \
 	core/plugin.c \
 	core/plugin.h \
 	core/regbuild.c \
@@ -92,15 +97,23 @@ core_libcore_la_SOURCES = \
 	core/session.h \
 	core/socketpath.c \
 	core/socketpath.h \
+	core/spin.c \
+	core/spin.h \
 	core/sys.h \
 	core/timers.c \
 	core/timers.h \
+	core/trace.c \
+	core/trace.h \
 	core/transfer.c \
 	core/transfer.h \
 	core/transport.c \
 	core/transport.h \
+	core/unmodelled.c \
+	core/unmodelled.h \
 	core/version.c \
 	core/version.h \
+	core/watch.c \
+	core/watch.h \
 	core/work.c
 core_libcore_la_CPPFLAGS = $(AM_CPPFLAGS) -DVFU_PLUGIN_DIR='"$(plugindir)"'
 core_libcore_la_LIBADD = $(JANSSON_LIBS) $(VFU_LIBS)

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/coverage.h"
 #include "core/device.h"
 #include "core/dump.h"
 #include "core/fault.h"
@@ -38,6 +39,7 @@ struct host_process {
     pid_t child; /* --run */
     int status;
     int next_fd, last_fd; /* of socket activation */
+    struct collection *collecting; /* --coverage while devices serve; NULL: nobody has asked */
 };
 
 static struct host_process process = { .signals.fd = -1 };
@@ -61,6 +63,11 @@ static int load_devices(void)
             .limits = options->limits,
             .spin_us = options->spin_us,
             .max_dma_maps = 65535,
+            .watch = {
+                .coverage = options->coverage && options->mode == MODE_SERVE,
+                .trace = options->trace && options->mode == MODE_SERVE,
+                .spin = options->spin,
+            },
         };
         int error = device_new(&process.servers[i].dev, &to);
 
@@ -219,6 +226,109 @@ static void announce(void)
     fflush(stdout);
 }
 
+/* ---- --coverage: a device's counters are its thread's, which makes its report */
+
+struct collection {
+    uint32_t due;
+    json_t *devices;
+    struct collect {
+        struct collection *all;
+        struct device *dev;
+        json_t *report;
+    } each[];
+};
+
+static void add_report(json_t *devices, const struct device *dev, json_t *report)
+{
+    json_t *item = json_pack("{s:s, s:o}", "device", dev->name, "coverage", report);
+
+    if (!item || json_array_append_new(devices, item))
+        log_error(dev->name, "no memory for its coverage");
+}
+
+static void end_collection(struct collection *all)
+{
+    for (uint32_t i = 0; i < process.nservers; i++)
+        add_report(all->devices, all->each[i].dev, all->each[i].report);
+    (void)covfile_write(process.options.coverage, all->devices);
+    json_decref(all->devices);
+    free(all);
+    process.collecting = NULL;
+}
+
+static void collected(void *arg)
+{
+    struct collect *one = arg;
+
+    if (--one->all->due == 0)
+        end_collection(one->all);
+}
+
+static void device_collect(void *arg)
+{
+    struct collect *one = arg;
+
+    one->report = coverage_report(one->dev);
+    (void)loop_post(&process.loop, collected, one);
+}
+
+/* SIGUSR1. One that comes while the devices still answer the one before is that one. */
+static void collect_coverage(void)
+{
+    struct collection *all;
+
+    if (!process.options.coverage) {
+        log_warn(NULL, "SIGUSR1 writes the file of --coverage FILE, which was not given");
+        return;
+    }
+    if (process.collecting)
+        return;
+    all = calloc(1, sizeof *all + process.nservers * sizeof all->each[0]);
+    if (!all)
+        return;
+    process.collecting = all;
+    all->devices = json_array();
+    all->due = process.nservers + 1;
+    for (uint32_t i = 0; i < process.nservers; i++) {
+        all->each[i] = (struct collect){ .all = all, .dev = process.servers[i].dev };
+        if (loop_post(&process.servers[i].dev->loop, device_collect, &all->each[i]))
+            all->due--;
+    }
+    if (--all->due == 0)
+        end_collection(all);
+}
+
+/* At the start, so that a file that cannot be written is known before a long run, and at the end: no device's thread
+ * runs. */
+static int write_coverage(void)
+{
+    json_t *devices;
+    int error;
+
+    if (!process.options.coverage)
+        return 0;
+    devices = json_array();
+    for (uint32_t i = 0; i < process.nservers; i++)
+        add_report(devices, process.servers[i].dev, coverage_report(process.servers[i].dev));
+    error = covfile_write(process.options.coverage, devices);
+    json_decref(devices);
+    return error;
+}
+
+/* Devices that were asked and have ended without an answer. */
+static void drop_collection(void)
+{
+    struct collection *all = process.collecting;
+
+    if (!all)
+        return;
+    for (uint32_t i = 0; i < process.nservers; i++)
+        json_decref(all->each[i].report);
+    json_decref(all->devices);
+    free(all);
+    process.collecting = NULL;
+}
+
 /* ---- signals and --run */
 
 static void child_changed(void)
@@ -241,6 +351,10 @@ static void signal_ready(struct loop_watch *watch, uint32_t ready)
             child_changed();
             continue;
         }
+        if (info.ssi_signo == SIGUSR1) {
+            collect_coverage();
+            continue;
+        }
         if (process.child > 0)
             kill(process.child, SIGTERM);
         stop_process(0);
@@ -253,6 +367,7 @@ static int catch_signals(void)
     sigaddset(&process.caught, SIGTERM);
     sigaddset(&process.caught, SIGINT);
     sigaddset(&process.caught, SIGCHLD);
+    sigaddset(&process.caught, SIGUSR1);
     signal(SIGPIPE, SIG_IGN);
     if (pthread_sigmask(SIG_BLOCK, &process.caught, NULL))
         return -EINVAL;
@@ -311,6 +426,8 @@ static int serve(void)
     int status;
 
     find_activation();
+    if (process.options.coverage && strcmp(process.options.coverage, "-") != 0 && write_coverage())
+        return EXIT_FAILED;
     status = start_servers();
     if (!status) {
         if (process.options.run)
@@ -324,6 +441,9 @@ static int serve(void)
     }
     if (!stop_servers())
         _exit(EXIT_FAILED); /* a thread is stuck in a plugin: nothing can be taken down under it */
+    drop_collection();
+    if (write_coverage() && !status)
+        status = EXIT_FAILED;
     return outcome(status);
 }
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/coverage.h"
 #include "core/log.h"
 #include "core/params.h"
 #include "core/plugin.h"
@@ -23,6 +24,8 @@ enum {
     OPT_RUN,
     OPT_ONCE,
     OPT_SPIN_US,
+    OPT_SPIN,
+    OPT_COVERAGE,
     OPT_CHECK,
     OPT_NEW,
     OPT_LANG,
@@ -43,6 +46,8 @@ static const struct option longs[] = {
     { "run", required_argument, NULL, OPT_RUN },
     { "once", no_argument, NULL, OPT_ONCE },
     { "spin-us", required_argument, NULL, OPT_SPIN_US },
+    { "spin", required_argument, NULL, OPT_SPIN },
+    { "coverage", required_argument, NULL, OPT_COVERAGE },
     { "check", no_argument, NULL, OPT_CHECK },
     { "new", required_argument, NULL, OPT_NEW },
     { "lang", required_argument, NULL, OPT_LANG },
@@ -83,7 +88,13 @@ static const char help_text[] =
     "  --hook-budget S      seconds that one callback of a script may run (1)\n"
     "  --memory-limit SIZE  memory that one script may hold (64M)\n"
     "\n"
-    "  -v, --log-level L    say more; L is error, warn, info or debug (-v is info, -vv debug)\n"
+    "What the driver does:\n"
+    "  -v                   print each access by name, and say more (level info); -vv: level debug\n"
+    "  --coverage FILE      write which registers and fields were touched, and what met nothing, at the\n"
+    "                       end and on SIGUSR1; FILE ends in .txt, .json or .xml, or is - (text)\n"
+    "  --spin N             name a register that is read more than N times a second without a change\n"
+    "\n"
+    "  --log-level L        how much to say: error, warn (as without it), info or debug\n"
     "  --help, --version\n"
     "\n"
     "Exit status: 0 clean, 1 run-time failure, 2 usage, 3 a plugin could not be loaded.\n";
@@ -236,7 +247,11 @@ static int take_numbers(struct options *options, int option, const char *text)
     double seconds;
     char *end;
 
-    if (option == OPT_SPIN_US) {
+    if (option == OPT_SPIN) {
+        if (params_parse_int(text, &value) || value < 1 || value > 1000000000)
+            return usage("--spin %s: 1 to 1000000000 reads in a second", text);
+        options->spin = (uint64_t)value;
+    } else if (option == OPT_SPIN_US) {
         if (params_parse_int(text, &value) || value < 0 || value > 1000000)
             return usage("--spin-us %s: 0 to 1000000 microseconds", text);
         options->spin_us = (uint32_t)value;
@@ -275,6 +290,7 @@ static int take_option(struct options *options, int option, char *argument)
     case 1:
         return take_word(options, argument);
     case 'v':
+        options->trace = true;
         if (log_threshold < LOG_DEBUG)
             log_threshold++;
         return -1;
@@ -307,6 +323,12 @@ static int take_option(struct options *options, int option, char *argument)
         return -1;
     case OPT_DENY:
         return take_deny(options, argument);
+    case OPT_COVERAGE:
+        if (covfile_format(argument) < 0)
+            return usage("--coverage %s: the name ends in .txt, .json or .xml, or is - for standard output", argument);
+        options->coverage = argument;
+        return -1;
+    case OPT_SPIN:
     case OPT_SPIN_US:
     case OPT_HOOK_BUDGET:
     case OPT_MEMORY_LIMIT:

@@ -30,6 +30,9 @@ struct options {
     bool once;
     uint64_t deny;
     uint32_t spin_us;
+    const char *coverage; /* FILE, NULL: none */
+    bool trace; /* -v */
+    uint64_t spin; /* reads a second that are polling, 0: any number is fine */
     struct vfu_limits limits;
 };
 

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "core/watch.h"
 
 #define CAPS_START 0x40u
 
@@ -544,8 +545,21 @@ static struct reg_cell *cover(const struct pci_config *config, uint32_t offset, 
     return cell;
 }
 
+static void told(const struct pci_config *config, const struct reg_cell *cell, uint32_t offset, uint32_t size,
+                 uint32_t width, const uint8_t *bytes, bool write)
+{
+    if (!config->watch)
+        return;
+    if (cell)
+        config->watch->calls->reg(config->watch, cell, offset, size, width, bytes, write);
+    else
+        config->watch->calls->config(config->watch, config, offset, size, width, bytes, write);
+}
+
 void pci_config_read(struct pci_config *config, uint32_t offset, uint32_t size, uint8_t *bytes)
 {
+    const uint32_t width = size;
+
     while (size) {
         uint32_t part;
         struct reg_cell *cell = cover(config, offset, piece_at(offset, size), &part);
@@ -554,6 +568,7 @@ void pci_config_read(struct pci_config *config, uint32_t offset, uint32_t size, 
             regmap_read(config->map, cell, offset, part, bytes);
         else
             pci_config_plain(config, offset, part, bytes);
+        told(config, cell, offset, part, width, bytes, false);
         offset += part;
         bytes += part;
         size -= part;
@@ -562,10 +577,13 @@ void pci_config_read(struct pci_config *config, uint32_t offset, uint32_t size, 
 
 void pci_config_write(struct pci_config *config, uint32_t offset, uint32_t size, const uint8_t *bytes)
 {
+    const uint32_t width = size;
+
     while (size) {
         uint32_t part;
         struct reg_cell *cell = cover(config, offset, piece_at(offset, size), &part);
 
+        told(config, cell, offset, part, width, bytes, true);
         if (cell)
             regmap_write(config->map, cell, offset, part, bytes);
         else

@@ -47,6 +47,7 @@ struct pci_config {
     uint64_t rom_size;
     uint16_t cap_pm, cap_msi, cap_msix, cap_express; /* offsets, 0: absent */
     bool no_soft_reset;
+    struct watch *watch; /* told of every access; may be NULL */
     struct regmap *map; /* registers of VFU_REGION_CONFIG lie over the bytes; may be NULL */
     const struct pci_config_events *events;
     void *ctx;

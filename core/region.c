@@ -317,15 +317,35 @@ static bool mapped(const struct region *region, uint64_t offset, uint64_t size)
     return covered(region, offset, end);
 }
 
-static int unmapped(const struct region *region, uint64_t size, uint8_t *in, bool write)
+/* Bytes that nothing answers for. Exactly one of in and out is set. */
+static int unmapped(const struct region *region, uint64_t offset, uint32_t size, enum unmodelled_why why, uint8_t *in,
+                    const uint8_t *out)
 {
-    if (region->readonly && write)
+    int err = 0;
+
+    if (region->readonly && out)
         return 0;
     if (region->unmapped == VFU_UNMAPPED_ERROR)
-        return -EINVAL;
-    if (!write)
+        err = -EINVAL;
+    else if (in)
         memset(in, region->unmapped == VFU_UNMAPPED_ONES ? 0xff : 0, size);
-    return 0;
+    if (region->watch)
+        region->watch->calls->unmodelled(region->watch, region->index, offset, size, why, region->access_sizes,
+                                         in && err ? NULL : in ? in : out, out != NULL, err);
+    return err;
+}
+
+/* Why an access of up to 8 bytes does not fit. */
+static enum unmodelled_why misfit(const struct region *region, uint64_t size)
+{
+    return power_of_two(size) && (region->access_sizes & size) ? UNMODELLED_MISALIGNED : UNMODELLED_WIDTH;
+}
+
+static void other(struct region *region, enum watch_kind kind, uint64_t offset, uint32_t size, const uint8_t *bytes,
+                  bool write)
+{
+    if (region->watching)
+        region->watch->calls->other(region->watch, kind, region->index, offset, size, bytes, write);
 }
 
 static uint64_t from_bytes(const uint8_t *bytes, uint32_t size, bool big)
@@ -362,12 +382,14 @@ static int raw(struct region *region, uint64_t offset, uint32_t size, uint8_t *i
     } else if (out) {
         access.value = from_bytes(out, size, big);
     }
+    if (out)
+        other(region, WATCH_RAW, offset, size, out, true);
     result = region->raw(region->self, &access);
-    if (result < 0)
-        return result;
-    if (in && size <= 8)
+    if (result >= 0 && in && size <= 8)
         to_bytes(in, size, big, access.value);
-    return 0;
+    if (in)
+        other(region, WATCH_RAW, offset, size, result < 0 ? NULL : in, false);
+    return result < 0 ? result : 0;
 }
 
 /* One move for what a driver takes for one, since the client may look at the same memory. */
@@ -392,10 +414,11 @@ static int fill(struct region *region, uint64_t offset, uint32_t size, uint8_t *
             copy(in, region->memory + offset, size);
         else if (!region->readonly)
             copy(region->memory + offset, out, size);
+        other(region, WATCH_MEMORY, offset, size, in ? in : out, out != NULL);
         return 0;
     }
     if (!region->raw)
-        return unmapped(region, size, in, out != NULL);
+        return unmapped(region, offset, size, UNMODELLED_NOTHING, in, out);
     if (!region->map && size > 8)
         return raw(region, offset, size, in, out);
     for (uint32_t done = 0; done < size && !err;) {
@@ -423,6 +446,8 @@ static int piece(struct region *region, uint64_t offset, uint32_t size, uint8_t 
             cell = regmap_find(region->map, region->index, offset + done, offset + size, &span);
         if (span > size - done)
             span = size - done;
+        if (cell && out && region->watching)
+            region->watch->calls->reg(region->watch, cell, offset + done, (uint32_t)span, size, out + done, true);
         if (cell && in)
             regmap_read(region->map, cell, offset + done, (uint32_t)span, in + done);
         else if (cell)
@@ -431,6 +456,8 @@ static int piece(struct region *region, uint64_t offset, uint32_t size, uint8_t 
             err = fill(region, offset + done, (uint32_t)span, in ? in + done : NULL, out ? out + done : NULL);
         if (err)
             return err;
+        if (cell && in && region->watching)
+            region->watch->calls->reg(region->watch, cell, offset + done, (uint32_t)span, size, in + done, false);
         done += (uint32_t)span;
     }
     return 0;
@@ -438,8 +465,11 @@ static int piece(struct region *region, uint64_t offset, uint32_t size, uint8_t 
 
 static bool window(struct region *region, uint64_t offset, uint32_t size, uint8_t *in, const uint8_t *out)
 {
-    return meets_window(region, offset, size) &&
-           region->window(region->window_ctx, offset, size, in ? in : (uint8_t *)(uintptr_t)out, out != NULL);
+    if (!meets_window(region, offset, size) ||
+        !region->window(region->window_ctx, offset, size, in ? in : (uint8_t *)(uintptr_t)out, out != NULL))
+        return false;
+    other(region, WATCH_WINDOW, offset, size, in ? in : out, out != NULL);
+    return true;
 }
 
 /* How much of a long access in a region with registers is one run of memory or nothing, and gives the same result when
@@ -472,7 +502,7 @@ static int cut_long(struct region *region, uint64_t offset, uint32_t size, uint8
         if ((width = run(region, at, size - done)))
             err = fill(region, at, width, to, from);
         else if (!cut(region, at, size - done, &width))
-            err = window(region, at, width, to, from) ? 0 : unmapped(region, width, to, out != NULL);
+            err = window(region, at, width, to, from) ? 0 : unmapped(region, at, width, misfit(region, width), to, from);
         else if (!window(region, at, width, to, from))
             err = piece(region, at, width, to, from);
     }
@@ -507,12 +537,13 @@ static int access_slowly(struct region *region, uint64_t offset, uint32_t size, 
     if (window(region, offset, size, in, out) || (region->readonly && out))
         return 0;
     if (region->unmapped == VFU_UNMAPPED_ERROR && !mapped(region, offset, size))
-        return -EINVAL;
+        return unmapped(region, offset, size,
+                        size > 8 || width_fits(region, offset, size) ? UNMODELLED_NOTHING : misfit(region, size), in, out);
     if (size > 8)
         return meets_window(region, offset, size) ? around_window(region, offset, size, in, out)
                                                   : cut_long(region, offset, size, in, out);
     if (!width_fits(region, offset, size))
-        return unmapped(region, size, in, out != NULL);
+        return unmapped(region, offset, size, misfit(region, size), in, out);
     return piece(region, offset, size, in, out);
 }
 
@@ -550,9 +581,19 @@ int region_write(struct region *region, uint64_t offset, uint32_t size, const ui
     return 0;
 }
 
+void region_watch(struct region *region, bool on)
+{
+    if (on == region->watching)
+        return;
+    region->watching = on;
+    if (on)
+        region->hidden = region->registers;
+    region->registers = on ? NULL : region->hidden;
+}
+
 uint8_t *region_plain(struct region *region, uint64_t offset, uint64_t size, bool write)
 {
-    if (!region->memory || !size || offset >= region->size || size > region->size - offset)
+    if (!region->memory || region->watching || !size || offset >= region->size || size > region->size - offset)
         return NULL;
     if ((write && region->readonly) || meets_window(region, offset, size) || gap(region, offset, offset + size) != size)
         return NULL;

@@ -20,6 +20,7 @@
 
 #include "core/regcell.h"
 #include "core/regmap.h"
+#include "core/watch.h"
 
 struct region {
     const char *who;
@@ -27,7 +28,10 @@ struct region {
     uint64_t size; /* 0: the region does not exist */
     uint32_t type, flags, access_sizes, unmapped; /* as struct vfu_bar */
     struct regmap *map; /* NULL, or it holds registers of this region */
-    const struct reg_span *registers; /* the same, for the inline way to plain ones */
+    const struct reg_span *registers; /* the same, for the inline way to plain ones; NULL: there is none */
+    const struct reg_span *hidden;    /* `registers`, while it is NULL because somebody watches */
+    struct watch *watch;              /* told of what met nothing; may be NULL */
+    bool watching;                    /* and of all else */
     uint8_t *memory;    /* VFU_BAR_RAM: the whole size; NULL otherwise */
     int fd;             /* memfd behind memory, or -1 */
     struct vfu_area *areas; /* mappable parts; nareas 0 with VFU_BAR_MMAP: all of it */
@@ -57,6 +61,9 @@ void region_fini(struct region *region);
 /* The caller has checked that offset + size <= region->size and size > 0. 0 or the protocol's -errno. */
 int region_read(struct region *region, uint64_t offset, uint32_t size, uint8_t *bytes);
 int region_write(struct region *region, uint64_t offset, uint32_t size, const uint8_t *bytes);
+
+/* Whether region->watch hears of every access. */
+void region_watch(struct region *region, bool on);
 
 /*
  * The shortest way: an access of an allowed width to one plain register. False: not that, and nothing has happened.

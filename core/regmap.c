@@ -89,6 +89,17 @@ int regmap_bind(struct regmap *map, const struct vfu_regmap_ops *ops, void *self
     return 0;
 }
 
+void regmap_swap(struct regmap *map, struct vfu_regmap_ops *ops, void **self)
+{
+    const struct vfu_regmap_ops old_ops = map->ops;
+    void *old_self = map->self;
+
+    map->ops = *ops;
+    map->self = *self;
+    *ops = old_ops;
+    *self = old_self;
+}
+
 void regmap_big_endian(struct regmap *map, uint32_t region)
 {
     const struct reg_span *span;
@@ -110,6 +121,21 @@ void regmap_big_endian(struct regmap *map, uint32_t region)
 bool regmap_any(const struct regmap *map, uint32_t region)
 {
     return map && region < REGMAP_REGIONS && map->spans[region].ncells;
+}
+
+uint32_t regmap_count(const struct regmap *map)
+{
+    return map->ncells;
+}
+
+const struct reg_cell *regmap_cell(const struct regmap *map, uint32_t place)
+{
+    return &map->cells[place];
+}
+
+uint32_t regmap_place(const struct regmap *map, const struct reg_cell *cell)
+{
+    return (uint32_t)(cell - map->cells);
 }
 
 /* The first cell of the span that begins beyond offset; the index after the last if there is none. */

@@ -73,7 +73,18 @@ uint64_t regmap_failures(const struct regmap *map);
 uint64_t regmap_get(const struct regmap *map, uint32_t reg, uint32_t index, uint32_t group_index);
 int regmap_set(struct regmap *map, uint32_t reg, uint32_t index, uint32_t group_index, uint64_t value);
 
-/* Names, for logs and dumps: "CMD", "CH[2].CTRL", "RING[3]". Truncated to len. */
+/* All register instances, by region and offset: how many, each of them, and its place among them. */
+uint32_t regmap_count(const struct regmap *map);
+const struct reg_cell *regmap_cell(const struct regmap *map, uint32_t place);
+uint32_t regmap_place(const struct regmap *map, const struct reg_cell *cell);
+/* The instance with these indexes (VFU_NONE where it is in no array or group), or NULL if they do not fit. */
+struct reg_cell *regmap_instance(const struct regmap *map, uint32_t reg, uint32_t index, uint32_t group_index);
+
+/* Exchanges the hooks, and what they are called with, for somebody who stands between map and plugin. */
+void regmap_swap(struct regmap *map, struct vfu_regmap_ops *ops, void **self);
+
+/* Names, for logs and dumps: "CMD", "CH[2].CTRL", "RING[3]". Truncated to len; REGMAP_NAME_LEN bytes hold any. */
+#define REGMAP_NAME_LEN 320u
 void regmap_name(const struct regmap *map, const struct reg_cell *cell, char *text, size_t len);
 const struct vfu_reg *regmap_regs(const struct regmap *map, uint32_t *n); /* the map's own copy */
 const struct vfu_group *regmap_groups(const struct regmap *map, uint32_t *n);

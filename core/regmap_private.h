@@ -76,9 +76,6 @@ struct regmap {
     struct reg_chunk *chunks; /* all memory of the map */
 };
 
-/* The cell of a register instance, or NULL if the indexes do not fit. */
-struct reg_cell *regmap_instance(const struct regmap *map, uint32_t reg, uint32_t index, uint32_t group_index);
-
 /* Zeroed memory of the map's own, freed with it. NULL (logged) if there is none. */
 void *regcheck_alloc(struct regmap *map, uint64_t n, uint64_t size);
 

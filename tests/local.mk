@@ -36,6 +36,7 @@ UNIT_TESTS = \
 	tests/unit/test_client \
 	tests/unit/test_client_bad \
 	tests/unit/test_client_parts \
+	tests/unit/test_coverage \
 	tests/unit/test_dirty \
 	tests/unit/test_dma \
 	tests/unit/test_extend \
@@ -72,6 +73,9 @@ EXTRA_tests_unit_test_host_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_inner_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_extend_DEPENDENCIES = $(TEST_MODULES)
 ODD_HOST = tests/unit/odd_host.c tests/unit/odd_host.h
+tests_unit_test_coverage_SOURCES = tests/unit/test_coverage.c $(ODD_HOST)
+tests_unit_test_coverage_LDADD = $(LDADD) $(JANSSON_LIBS)
+EXTRA_tests_unit_test_coverage_DEPENDENCIES = $(TEST_MODULES)
 tests_unit_test_host_SOURCES = tests/unit/test_host.c $(ODD_HOST)
 tests_unit_test_extend_SOURCES = tests/unit/test_extend.c $(ODD_HOST)
 tests_unit_test_inner_SOURCES = tests/unit/test_inner.c $(ODD_HOST)
