@@ -239,7 +239,8 @@ static json_t *report_values(const struct vfu_field *field, const struct field_c
         if (!field->nenums)
             json_array_append_new(list, json_integer(i));
         else
-            json_array_append_new(list, i < field->nenums && i != OTHER ? text(field->enums[i].name) : json_string("other"));
+            json_array_append_new(list, i < field->nenums && i != OTHER ? text(field->enums[i].name)
+                                                                        : json_string("other"));
     }
     return list;
 }

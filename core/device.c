@@ -113,7 +113,8 @@ static int reset(struct device *dev, uint32_t kind)
     if (dev->resetting)
         return -EBUSY;
     dev->resetting = true;
-    watch_event(&dev->watch, LOG_INFO, "reset (%s)", kind == VFU_RESET_FLR ? "function level" : kind == VFU_RESET_BUS ? "bus" : "power");
+    watch_event(&dev->watch, LOG_INFO, "reset (%s)",
+                kind == VFU_RESET_FLR ? "function level" : kind == VFU_RESET_BUS ? "bus" : "power");
     transfer_cancel(&dev->transfer, -ECANCELED);
     if (!dev->stopped)
         quiesce(dev);

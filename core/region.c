@@ -502,7 +502,8 @@ static int cut_long(struct region *region, uint64_t offset, uint32_t size, uint8
         if ((width = run(region, at, size - done)))
             err = fill(region, at, width, to, from);
         else if (!cut(region, at, size - done, &width))
-            err = window(region, at, width, to, from) ? 0 : unmapped(region, at, width, misfit(region, width), to, from);
+            err = window(region, at, width, to, from) ? 0 : unmapped(region, at, width, misfit(region, width), to,
+                                                                     from);
         else if (!window(region, at, width, to, from))
             err = piece(region, at, width, to, from);
     }

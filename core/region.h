@@ -29,9 +29,6 @@ struct region {
     uint32_t type, flags, access_sizes, unmapped; /* as struct vfu_bar */
     struct regmap *map; /* NULL, or it holds registers of this region */
     const struct reg_span *registers; /* the same, for the inline way to plain ones; NULL: there is none */
-    const struct reg_span *hidden;    /* `registers`, while it is NULL because somebody watches */
-    struct watch *watch;              /* told of what met nothing; may be NULL */
-    bool watching;                    /* and of all else */
     uint8_t *memory;    /* VFU_BAR_RAM: the whole size; NULL otherwise */
     int fd;             /* memfd behind memory, or -1 */
     struct vfu_area *areas; /* mappable parts; nareas 0 with VFU_BAR_MMAP: all of it */
@@ -45,6 +42,9 @@ struct region {
     bool (*window)(void *ctx, uint64_t offset, uint32_t size, uint8_t *bytes, bool write);
     void *window_ctx;
     uint64_t window_start, window_end; /* the span in which `window` is asked at all */
+    struct watch *watch; /* told of what met nothing; may be NULL */
+    bool watching;       /* and of all else: region_watch */
+    const struct reg_span *hidden; /* `registers` meanwhile */
 };
 
 /*

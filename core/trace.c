@@ -126,8 +126,8 @@ static void unfold(struct trace *trace)
     if (turn == 1)
         snprintf(text, sizeof text, whole == 1 ? "... once more" : "... %s more times", number);
     else
-        snprintf(text, sizeof text, whole == 1 ? "... the last %u lines once more" : "... the last %u lines %s more times",
-                 turn, number);
+        snprintf(text, sizeof text,
+                 whole == 1 ? "... the last %u lines once more" : "... the last %u lines %s more times", turn, number);
     if (whole)
         say(trace, text);
     for (uint32_t i = 0; i < rest; i++)
@@ -192,7 +192,8 @@ static void end_range(struct trace *trace)
         return;
     snprintf(text, sizeof text, "%s %s+0x%llx-0x%llx (%s, %llu byte%s)", trace->range.write ? "write" : "read",
              unmodelled_region(trace->range.region, name), (unsigned long long)trace->range.start,
-             (unsigned long long)trace->range.end - 1, trace->range.what, (unsigned long long)size, size == 1 ? "" : "s");
+             (unsigned long long)trace->range.end - 1, trace->range.what, (unsigned long long)size,
+             size == 1 ? "" : "s");
     trace->range.what = NULL;
     fold(trace, text);
 }
@@ -225,7 +226,8 @@ void trace_line(struct trace *trace, const char *format, ...)
 
 void trace_range(struct trace *trace, const char *what, uint32_t region, uint64_t offset, uint32_t size, bool write)
 {
-    if (trace->range.what && trace->range.region == region && trace->range.write == write && trace->range.end == offset) {
+    if (trace->range.what && trace->range.region == region && trace->range.write == write &&
+        trace->range.end == offset) {
         trace->range.end = offset + size;
         return;
     }
@@ -331,7 +333,8 @@ void trace_bytes(struct trace *trace, const char *name, uint32_t region, uint64_
     if (name)
         trace_line(trace, "%s %s (%s %s)", write ? "write" : "read", name, at, value);
     else
-        trace_line(trace, "%s %s %s (%s, %u byte%s)", write ? "write" : "read", at, value, note, size, size == 1 ? "" : "s");
+        trace_line(trace, "%s %s %s (%s, %u byte%s)", write ? "write" : "read", at, value, note, size,
+                   size == 1 ? "" : "s");
 }
 
 void trace_config(struct trace *trace, const struct pci_config *config, uint32_t offset, uint32_t size,

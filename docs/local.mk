@@ -13,3 +13,4 @@ docs/vfu-plugin.3: docs/vfu-plugin.3.in docs/vfu-plugin.awk sdk/include/vfu/plug
 	  $(AWK) -f $(srcdir)/docs/vfu-plugin.awk $(srcdir)/sdk/include/vfu/plugin.h && \
 	  $(SED) '1,/^@REFERENCE[@]$$/d' $(srcdir)/docs/vfu-plugin.3.in; } >$@.tmp && mv $@.tmp $@
 EXTRA_DIST += docs/client.md docs/testdev.md
+EXTRA_DIST += docs/bring-up.md docs/testdev.md

@@ -24,6 +24,7 @@ LDADD = core/libcore.la $(CMOCKA_LIBS)
 
 SCRIPT_TESTS = \
 	tests/client.test \
+	tests/bring-up.test \
 	tests/filter.test \
 	tests/manual.test \
 	tests/protocol/vfu-client.test \
@@ -95,7 +96,8 @@ PROTOCOL_TESTS = \
 	tests/protocol/test_move \
 	tests/protocol/test_protocol \
 	tests/protocol/test_steady \
-	tests/protocol/test_testdev
+	tests/protocol/test_testdev \
+	tests/protocol/test_watch
 PROTOCOL_CASES = \
 	tests/protocol/access.c \
 	tests/protocol/cases.c \
@@ -137,6 +139,8 @@ tests_protocol_test_testdev_SOURCES = \
 tests_protocol_test_testdev_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 tests_protocol_test_engine_SOURCES = tests/protocol/test_engine.c tests/robust/rig.c tests/robust/rig.h
 tests_protocol_test_engine_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS) $(JANSSON_LIBS)
+tests_protocol_test_watch_SOURCES = tests/protocol/test_watch.c tests/robust/rig.c tests/robust/rig.h
+tests_protocol_test_watch_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS) $(JANSSON_LIBS)
 tests_protocol_test_steady_SOURCES = \
 	$(PROTOCOL_CASES) \
 	tests/protocol/count.h \

@@ -51,6 +51,10 @@ static const struct line lines[] = {
     { { "--spin-us", "-1", P }, 2, "0 to 1000000 microseconds" },
     { { "--spin-us", "1000001", P }, 2, "0 to 1000000 microseconds" },
     { { "--spin-us", "1s", P }, 2, "0 to 1000000 microseconds" },
+    { { "--spin", "0", P }, 2, "1 to 1000000000 reads in a second" },
+    { { "--spin", "1e9", P }, 2, "1 to 1000000000 reads in a second" },
+    { { "--coverage", "report", P }, 2, "the name ends in .txt, .json or .xml, or is -" },
+    { { "--coverage", "", P }, 2, "the name ends in .txt, .json or .xml, or is -" },
     { { "--memory-limit", "1", P }, 2, "a size of at least 1M" },
     { { "--memory-limit", "lots", P }, 2, "a size of at least 1M" },
     { { "--hook-budget", "0", P }, 2, "0.001 to 3600 seconds" },
@@ -93,6 +97,7 @@ static const struct line lines[] = {
     { { "--dump-plugin", P }, 0, "name=edu" },
     { { "--dump=json", P }, 0, "\"LIVE\"" },
     { { "--dump", "markdown", P }, 0, "LIVE" },
+    { { "--check", P, "--coverage", "@c.txt", "--spin", "1", "-v" }, 0, "edu: PCI 1234:11e8" },
     { { "-vv", "--check", P }, 0, "edu: PCI 1234:11e8" },
 };
 
