@@ -596,11 +596,15 @@ static void control_switches(void **state)
     assert_int_equal(device_read(odd_dev, VFU_REGION_CONFIG, 0, 4, bytes), 0);
     assert_int_equal(device_read(odd_dev, VFU_REGION_CONFIG, 0xf0, 2, bytes), 0);
     assert_false(device_read_plain(odd_dev, 0, 0, 8, bytes)); /* there is no way round */
+    assert_non_null(odd_dev->ioevent.rung); /* a doorbell on a descriptor is a write of its register */
+    odd_dev->ioevent.rung(odd_dev->ioevent.rung_ctx, &(struct vfu_doorbell){ .bar = 0, .offset = 0, .size = 4 }, 9);
+    odd_dev->ioevent.rung(odd_dev->ioevent.rung_ctx, &(struct vfu_doorbell){ .bar = 0, .offset = 0x800 }, 9);
     reply = ask("{\"reset\": true}", 0);
     report = json_object_get(reply, "coverage");
     reg = named(json_object_get(report, "registers"), "PLAIN");
     assert_int_equal(number(reg, "reads"), 1);
-    assert_int_equal(number(reg, "writes"), 1);
+    assert_int_equal(number(reg, "writes"), 2);
+    assert_json(json_object_get(reg, "widths"), "[4,8]");
     reg = named(json_object_get(report, "registers"), "HOOKED");
     assert_json(json_object_get(reg, "hooks"), "{\"read\":0,\"write\":1}");
     assert_json(json_object_get(report, "summary"), "{\"fields\":0,\"fields_touched\":0,\"hooks\":2,\"hooks_run\":1,"
@@ -614,6 +618,7 @@ static void control_switches(void **state)
     assert_int_equal(json_array_size(json_object_get(report, "unmodelled")), 0);
     json_decref(reply);
     assert_non_null(odd_dev->regions[0].registers);
+    assert_null(odd_dev->ioevent.rung);
     assert_true(device_read_plain(odd_dev, 0, 0, 8, bytes));
 }
 
