@@ -99,7 +99,7 @@ void loop_fini(struct loop *loop)
         close(loop->wake);
     if (loop->alarm_watch.fd >= 0)
         close(loop->alarm_watch.fd);
-    free(loop->heap);
+    heap_fini(&loop->timers);
     free(loop->work);
     free(loop->posted);
     pthread_mutex_destroy(&loop->lock);
@@ -147,92 +147,22 @@ void loop_remove(struct loop *loop, struct loop_watch *watch)
     }
 }
 
-/* ---- timers: a binary heap by (deadline, sequence) */
-
-static bool before(const struct loop_timer *a, const struct loop_timer *b)
-{
-    return a->deadline != b->deadline ? a->deadline < b->deadline : a->sequence < b->sequence;
-}
-
-static void place(struct loop *loop, size_t i, struct loop_timer *timer)
-{
-    loop->heap[i] = timer;
-    timer->place = i + 1;
-}
-
-static void sift_up(struct loop *loop, size_t i)
-{
-    struct loop_timer *timer = loop->heap[i];
-
-    for (; i > 0; i = (i - 1) / 2) {
-        struct loop_timer *parent = loop->heap[(i - 1) / 2];
-
-        if (!before(timer, parent))
-            break;
-        place(loop, i, parent);
-    }
-    place(loop, i, timer);
-}
-
-static void sift_down(struct loop *loop, size_t i)
-{
-    struct loop_timer *timer = loop->heap[i];
-
-    for (;;) {
-        size_t child = 2 * i + 1;
-
-        if (child >= loop->ntimers)
-            break;
-        if (child + 1 < loop->ntimers && before(loop->heap[child + 1], loop->heap[child]))
-            child++;
-        if (!before(loop->heap[child], timer))
-            break;
-        place(loop, i, loop->heap[child]);
-        i = child;
-    }
-    place(loop, i, timer);
-}
+/* ---- timers */
 
 int loop_arm(struct loop *loop, struct loop_timer *timer, uint64_t deadline)
 {
-    loop_disarm(loop, timer);
-    if (loop->ntimers == loop->heap_room) {
-        size_t room = loop->heap_room ? 2 * loop->heap_room : 16;
-        struct loop_timer **heap = realloc(loop->heap, room * sizeof *heap);
-
-        if (!heap)
-            return -ENOMEM;
-        loop->heap = heap;
-        loop->heap_room = room;
-    }
-    timer->deadline = deadline;
-    timer->sequence = loop->next_sequence++;
-    place(loop, loop->ntimers++, timer);
-    sift_up(loop, loop->ntimers - 1);
-    return 0;
+    return heap_arm(&loop->timers, timer, deadline);
 }
 
 void loop_disarm(struct loop *loop, struct loop_timer *timer)
 {
-    size_t i = timer->place;
-    struct loop_timer *last;
-
-    if (i == 0)
-        return;
-    timer->place = 0;
-    i--;
-    last = loop->heap[--loop->ntimers];
-    if (last == timer)
-        return;
-    place(loop, i, last);
-    sift_up(loop, i);
-    sift_down(loop, last->place - 1);
+    heap_disarm(&loop->timers, timer);
 }
 
 /* The alarm is still to come, and no timer is due before it. */
 static bool alarm_first(const struct loop *loop)
 {
-    return loop->alarm <= loop->heap[0]->deadline;
+    return loop->alarm <= heap_first(&loop->timers)->deadline;
 }
 
 /* False: it cannot be set, so the wait needs a limit. */
@@ -251,17 +181,17 @@ static bool set_alarm(struct loop *loop, uint64_t deadline)
 /* Timers armed by timers wait for the next round even if they are due already. */
 static void run_timers(struct loop *loop)
 {
+    struct loop_timer *timer = heap_first(&loop->timers);
     uint64_t now, limit;
 
-    if (loop->ntimers == 0 || alarm_first(loop))
+    if (!timer || alarm_first(loop))
         return;
     now = loop_now();
-    limit = loop->next_sequence;
-    while (loop->ntimers > 0 && loop->heap[0]->deadline <= now && loop->heap[0]->sequence < limit && !must_stop(loop)) {
-        struct loop_timer *timer = loop->heap[0];
-
-        loop_disarm(loop, timer);
+    limit = loop->timers.next_sequence;
+    while (timer && timer->deadline <= now && timer->sequence < limit && !must_stop(loop)) {
+        heap_disarm(&loop->timers, timer);
         timer->fn(timer);
+        timer = heap_first(&loop->timers);
     }
 }
 
@@ -388,14 +318,15 @@ static int spin(struct loop *loop, struct epoll_event *events, int64_t timeout)
 /* How long the next wait may last in ns; -1: until something comes, and be it the alarm. */
 static int64_t time_left(struct loop *loop)
 {
+    const struct loop_timer *first = heap_first(&loop->timers);
     uint64_t now, deadline;
 
     if (loop->nwork > 0 || __atomic_load_n(&loop->has_posted, __ATOMIC_ACQUIRE))
         return 0;
-    if (loop->ntimers == 0 || alarm_first(loop))
+    if (!first || alarm_first(loop))
         return -1;
     now = loop_now();
-    deadline = loop->heap[0]->deadline;
+    deadline = first->deadline;
     if (deadline <= now)
         return 0;
     if (deadline - now >= LOOP_NEAR_NS && set_alarm(loop, deadline))

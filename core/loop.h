@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 
+#include "core/heap.h"
+
 struct loop;
 
 /* A watched descriptor. Lives in its owner; fn gets EPOLL* bits. */
@@ -20,14 +22,6 @@ struct loop_watch {
     int fd;
     uint32_t events; /* EPOLLIN, EPOLLOUT, EPOLLET, ... */
     void (*fn)(struct loop_watch *watch, uint32_t ready);
-};
-
-/* A timer. Lives in its owner; place is 0 while it is not armed. */
-struct loop_timer {
-    uint64_t deadline; /* ns of loop_now's clock */
-    uint64_t sequence; /* private: those due together run in the order they were set */
-    size_t place;      /* private: heap index + 1 */
-    void (*fn)(struct loop_timer *timer);
 };
 
 /* Timers nearer than this limit the wait; those further off have the alarm. See loop.c. */
@@ -43,9 +37,7 @@ struct loop {
     bool stopping, running;
     bool no_pwait2; /* an old kernel: milliseconds will do */
     pthread_t thread;
-    struct loop_timer **heap;
-    size_t ntimers, heap_room;
-    uint64_t next_sequence;
+    struct heap timers;            /* deadlines are loop_now's */
     struct loop_watch alarm_watch; /* a timerfd */
     uint64_t alarm;                /* when it goes off, UINT64_MAX: it is not set */
     struct loop_work *work; /* deferred by this thread, run after each round */

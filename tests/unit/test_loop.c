@@ -129,12 +129,12 @@ static void test_timers_and_model(void **state)
         armed += n->order == 0;
         n->order = ++orders;
         assert_int_equal(loop_arm(&loop, &n->timer, any(500)), 0);
-        assert_int_equal(loop.ntimers, armed);
+        assert_int_equal(loop.timers.n, armed);
     }
     assert_true(armed > 1000);
     loop_run(&loop);
     assert_true(fired > 500);
-    assert_int_equal(loop.ntimers, 0);
+    assert_int_equal(loop.timers.n, 0);
 }
 
 static char trace[256];
@@ -240,7 +240,7 @@ static void test_time_passes(void **state)
     loop_run(&loop);
     took = loop_now() - start;
     assert_true(took >= 5 * MS && took < 2000 * MS);
-    assert_int_equal(loop.ntimers, 1);
+    assert_int_equal(loop.timers.n, 1);
     assert_true(never.place != 0);
 }
 
@@ -375,7 +375,7 @@ static void test_near_and_far(void **state)
     }
     loop_run(&loop);
     assert_int_equal(armed, 0);
-    assert_int_equal(loop.ntimers, 0);
+    assert_int_equal(loop.timers.n, 0);
 }
 
 /* ---- work -------------------------------------------------------------------------------------------------- */

@@ -38,9 +38,9 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 static bool let_time_pass(void *ctx)
 {
     (void)ctx;
-    assert_true(loop.ntimers > 0);
-    assert_true(loop.heap[0]->deadline > clock_ns);
-    clock_ns = loop.heap[0]->deadline;
+    assert_true(loop.timers.n > 0);
+    assert_true(loop.timers.items[0]->deadline > clock_ns);
+    clock_ns = loop.timers.items[0]->deadline;
     loop.alarm = UINT64_MAX; /* which has gone off */
     return true;
 }
@@ -79,7 +79,7 @@ static void end(void)
 {
     timers_fini(&timers);
     assert_int_equal(timers.pending, 0);
-    assert_int_equal(loop.ntimers, 0);
+    assert_int_equal(loop.timers.n, 0);
     loop_fini(&loop);
 }
 
@@ -311,7 +311,7 @@ static void test_freeze(void **state)
     after(MS, 5 * HOUR, 3);
     timers_freeze(&timers, true);
     timers_freeze(&timers, true);
-    assert_int_equal(loop.ntimers, 0);
+    assert_int_equal(loop.timers.n, 0);
     after(0, 0, 4); /* may be set meanwhile */
     after(UINT64_MAX, 0, 9);
     assert_int_equal(timers_cancel(&timers, gone), 0);
@@ -472,7 +472,7 @@ static void test_hostile_images(void **state)
         if (timers_load(&timers, images, 3) != -EINVAL)
             fail_msg("taken: %lld", (long long)bad[i]);
         assert_int_equal(timers.pending, 0);
-        assert_int_equal(loop.ntimers, 0);
+        assert_int_equal(loop.timers.n, 0);
         /* It goes on as if nothing had been. */
         for (int j = 0; j < 10; j++) {
             int64_t id = after(HOUR, 0, 1);

@@ -150,7 +150,7 @@ static int tear_down(void **state)
     (void)state;
     transfer_detach(&x, -ECANCELED);
     assert_int_equal(x.nops, 0);
-    assert_int_equal(loop.ntimers, 0);
+    assert_int_equal(loop.timers.n, 0);
     transport_close(&out);
     close(peer);
     loop_fini(&loop);
@@ -537,7 +537,7 @@ static void test_wrong_replies(void **state)
 
 static void let_time_out(void)
 {
-    assert_int_equal(loop.ntimers, 1);
+    assert_int_equal(loop.timers.n, 1);
     assert_true(x.timer.deadline - loop_now() <= TRANSFER_TIMEOUT_NS);
     loop_disarm(&loop, &x.timer);
     x.timer.fn(&x.timer);
@@ -584,11 +584,11 @@ static void test_time_limit_of_each(void **state)
     assert_true(x.timer.deadline <= answered + TRANSFER_TIMEOUT_NS);
     assert_int_equal(answer(&r), 0);
     assert_true(next_request(&r));
-    assert_int_equal(loop.ntimers, 1);
+    assert_int_equal(loop.timers.n, 1);
     assert_true(x.timer.deadline >= answered + TRANSFER_TIMEOUT_NS);
     assert_true(x.timer.deadline <= loop_now() + TRANSFER_TIMEOUT_NS);
     assert_int_equal(answer(&r), 0);
-    assert_int_equal(loop.ntimers, 0);
+    assert_int_equal(loop.timers.n, 0);
     finish(&job, 0);
 }
 
@@ -661,7 +661,7 @@ static void test_cancel(void **state)
     transfer_cancel(&x, -ECANCELED);
     for (int i = 0; i < 3; i++)
         finish(&jobs[i], -ECANCELED);
-    assert_int_equal(loop.ntimers, 0);
+    assert_int_equal(loop.timers.n, 0);
     assert_int_equal(answer(&r), 0); /* late */
     submit(&next, FAR, 100, false);
     assert_int_equal(serve(), 1);
@@ -918,7 +918,7 @@ static void test_no_room(void **state)
     submit(&job, FAR, 100, false);
     turn();
     assert_true(x.starved);
-    assert_int_equal(loop.ntimers, 0);
+    assert_int_equal(loop.timers.n, 0);
     assert_true(kicks > 0 && !broken);
     while (drained < 4u << 20) {
         ssize_t got = recv(peer, sink, 1u << 20, MSG_DONTWAIT);
