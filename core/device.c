@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "core/hang.h"
 
 #define QUIESCE_NS UINT64_C(1000000000) /* longer is reported */
@@ -91,6 +93,7 @@ static void freeze(struct device *dev, bool frozen)
     timers_freeze(&dev->timers, frozen);
     irq_freeze(dev->irq, frozen);
     ioevent_freeze(&dev->ioevent, frozen);
+    advance_wake(dev);
 }
 
 /* The plugin is quiet. Order: timers go, interrupts are lowered, registers set; then the plugin's own. */
@@ -156,6 +159,33 @@ void device_wipe(struct device *dev)
     transfer_cancel(&dev->transfer, -ECANCELED);
     wipe(dev, VFU_RESET_BUS);
     dev->resetting = resetting;
+}
+
+/* ---- time */
+
+int device_clock(struct device *dev, bool virtual)
+{
+    bool frozen = dev->timers.frozen;
+
+    if (dev->clock.virtual == virtual)
+        return 0;
+    timers_freeze(&dev->timers, true);
+    if (!dev->timers.frozen)
+        return -ENOMEM;
+    advance_cancel(dev);
+    clock_disarm(&dev->clock, &dev->host.poll_timer); /* armed again when the loop is idle */
+    clock_switch(&dev->clock, virtual);
+    if (!frozen)
+        timers_freeze(&dev->timers, false);
+    return 0;
+}
+
+void device_tell(struct device *dev, struct json_t *event)
+{
+    if (dev->tell)
+        dev->tell(dev->tell_ctx, event);
+    else
+        json_decref(event);
 }
 
 /* ---- the log of pages written */
@@ -342,9 +372,15 @@ static int make_parts(struct device *dev, const struct device_options *options)
     watch_msix(dev);
     watch_init(dev);
     pci_config_listen(&dev->config, &config_events, dev);
-    timers_init(&dev->timers, &dev->loop, fire_event, dev);
+    timers_init(&dev->timers, &dev->clock, fire_event, dev);
+    hold_init(dev);
     return regmap_watch_level(dev->map, desc->irq_level ? desc->irq_level - 1 : VFU_NONE,
                               desc->irq_mask ? desc->irq_mask - 1 : VFU_NONE, level_changed, dev);
+}
+
+static void dma_idle(void *ctx)
+{
+    advance_wake(ctx);
 }
 
 static int make_plugin(struct device *dev, const struct vfu_params *params)
@@ -372,6 +408,8 @@ static int make_plugin(struct device *dev, const struct vfu_params *params)
     dev->ioevent.ring = table->doorbell;
     dev->ioevent.self = dev->self;
     transfer_init(&dev->transfer, dev->name, &dev->loop, dev->dma, dev->self);
+    dev->transfer.idle = dma_idle;
+    dev->transfer.idle_ctx = dev;
     return error ? error : migration_init(dev);
 }
 
@@ -450,7 +488,11 @@ int device_new(struct device **out, const struct device_options *options)
         dev->regions[i].fd = -1;
     dev->limits = options->limits;
     dev->limits.struct_size = sizeof dev->limits;
+    dev->client_fd = -1;
     error = loop_init(&dev->loop);
+    clock_init(&dev->clock, &dev->loop, options->virtual_time);
+    if (!error)
+        error = ask_init(&dev->ask, &dev->loop);
     if (!error)
         error = report_init(&dev->report, NULL);
     if (!error)
@@ -484,8 +526,9 @@ void device_free(struct device *dev)
         dev->plugin->table.destroy(dev->self);
     host_poison(&dev->host);
     watch_fini(dev);
-    if (dev->timers.loop)
+    if (dev->timers.clock)
         timers_fini(&dev->timers);
+    clock_fini(&dev->clock);
     host_fini(&dev->host);
     for (uint32_t i = 0; i <= VFU_REGION_ROM; i++)
         region_fini(&dev->regions[i]);
@@ -499,6 +542,7 @@ void device_free(struct device *dev)
     regmap_free(dev->map);
     params_fini(&dev->params);
     report_fini(&dev->report);
+    ask_fini(&dev->ask);
     loop_fini(&dev->loop);
     plugin_unload(dev->plugin);
     inner_free_all(dev);
@@ -606,6 +650,8 @@ int device_attach(struct device *dev, const struct vfu_client *client, struct tr
     transfer_attach(&dev->transfer, out, client->max_data_xfer_size, kick, ctx);
     if (VFU_HAS(&dev->plugin->table, attach))
         dev->plugin->table.attach(dev->self, &dev->client);
+    if (dev->tell)
+        device_tell(dev, json_pack("{s:s}", "event", "attach"));
     return 0;
 }
 
@@ -628,4 +674,6 @@ void device_detach(struct device *dev)
     if (VFU_HAS(&dev->plugin->table, detach))
         dev->plugin->table.detach(dev->self);
     watch_detach(dev);
+    if (dev->tell)
+        device_tell(dev, json_pack("{s:s}", "event", "detach"));
 }

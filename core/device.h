@@ -12,10 +12,14 @@
 
 #include <vfu/plugin.h>
 
+#include "core/advance.h"
+#include "core/ask.h"
+#include "core/clock.h"
 #include "core/describe.h"
 #include "core/dirty.h"
 #include "core/dma.h"
 #include "core/guard.h"
+#include "core/hold.h"
 #include "core/host.h"
 #include "core/inner.h"
 #include "core/ioevent.h"
@@ -44,6 +48,7 @@ struct device_options {
     uint32_t spin_us;
     uint32_t max_dma_maps;
     struct watch_options watch;
+    bool virtual_time;
 };
 
 struct device {
@@ -65,7 +70,11 @@ struct device {
     struct ioevent ioevent;
     struct dma *dma;
     struct loop loop;
+    struct clock clock;
     struct timers timers;
+    struct advance advance;
+    struct ask ask;
+    struct hold hold;
     struct transfer transfer;
     struct dirty *dirty; /* pages that the device has written */
     struct migration migration;
@@ -84,6 +93,10 @@ struct device {
     struct log_limit limit; /* of guest errors */
     uint64_t guest_errors;
     uint64_t refusals; /* requests answered with an error */
+    int client_fd;     /* of the session, -1: none */
+    /* Who hears of events: see device_tell. Set before the device's thread starts. */
+    void (*tell)(void *ctx, struct json_t *event);
+    void *tell_ctx;
 };
 
 /* 0; -EINVAL: a parameter does not fit (explained); another -errno: the plugin could not be loaded (explained). */
@@ -112,6 +125,11 @@ static inline bool device_write_plain(const struct device *dev, uint32_t bar, ui
 {
     return !dev->stopped && !(dev->ioevent.bars >> bar & 1) && region_write_plain(&dev->regions[bar], offset, size, bytes);
 }
+
+/* Real or virtual time, from now on: what is pending keeps the time it had left. -ENOMEM: it stays as it was. */
+int device_clock(struct device *dev, bool virtual);
+/* For subscribers of the control socket: an object with "event" and more, which is taken over. NULL will do. */
+void device_tell(struct device *dev, struct json_t *event);
 
 /* VFU_RESET_*. -ENOTSUP for a bus reset of a device that declares no VFU_CAP_RESET, but in a migration, where it
  * leads back to RUNNING from every state. */

@@ -177,7 +177,7 @@ int dump_plugin(FILE *out, const struct device *dev)
     return ferror(out) ? -EIO : 0;
 }
 
-int dump_registers(FILE *out, const struct device *dev, const char *format)
+static struct regdump_device about(const struct device *dev)
 {
     struct regdump_device about = {
         .name = dev->name,
@@ -188,5 +188,19 @@ int dump_registers(FILE *out, const struct device *dev, const char *format)
 
     for (uint32_t i = 0; i < REGMAP_REGIONS; i++)
         about.region_size[i] = dev->description.region_size[i];
-    return regdump(out, dev->map, &about, format);
+    return about;
+}
+
+int dump_registers(FILE *out, const struct device *dev, const char *format)
+{
+    const struct regdump_device device = about(dev);
+
+    return regdump(out, dev->map, &device, format);
+}
+
+json_t *dump_map(const struct device *dev)
+{
+    const struct regdump_device device = about(dev);
+
+    return regdump_json(dev->map, &device);
 }

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include <jansson.h>
+
 #include "core/device.h"
 
 /* "edu: PCI 1234:11e8, ..." and its BARs, interrupts and capabilities. */
@@ -19,5 +21,8 @@ void dump_qemu(FILE *out, const char *const *sockets, uint32_t n);
 int dump_plugin(FILE *out, const struct device *dev);
 /* format: json, header, markdown or svd. -ENOMEM, -EIO. */
 int dump_registers(FILE *out, const struct device *dev, const char *format);
+
+/* The object that --dump=json prints; on the device's thread, too. NULL: no memory. */
+json_t *dump_map(const struct device *dev);
 
 #endif

@@ -134,8 +134,7 @@ static void host_guest_error(const struct vfu_host *table, const char *message)
 
 static uint64_t host_now(const struct vfu_host *table)
 {
-    (void)table;
-    return loop_now();
+    return clock_now(&device_of(table)->clock);
 }
 
 static int32_t host_dma_check(const struct vfu_host *table, const struct vfu_dma_window *window)

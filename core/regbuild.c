@@ -102,6 +102,10 @@ void regbuild_plain(struct regmap *map, struct reg_cell *cell)
     if (!(rule->flags & (VFU_REG_HOOK_WRITE | VFU_REG_COMMIT_LAST)) && rule->rw == rule->width && !rule->nlocks &&
         !rule->watched)
         cell->plain |= CELL_WRITE_PLAIN;
+    if (cell->halt & REGMAP_HALT_READ)
+        cell->plain &= (uint8_t)~CELL_READ_PLAIN;
+    if (cell->halt & REGMAP_HALT_WRITE)
+        cell->plain &= (uint8_t)~CELL_WRITE_PLAIN;
 }
 
 static int cell_compare(const void *a, const void *b, void *arg)

@@ -27,6 +27,7 @@ struct reg_cell {
     uint32_t memo;   /* index in memos, or REGMAP_NOWHERE */
     uint8_t size;
     uint8_t plain;   /* CELL_*_PLAIN */
+    uint8_t halt;    /* REGMAP_HALT_*: not plain, then */
 };
 
 /* Which cell covers each byte of a page: 0 is none, else 1 + its distance from `base`. Tables of pages that look alike

@@ -222,13 +222,35 @@ static json_t *json_regions(const struct regdump_view *view)
     return list;
 }
 
-static int write_json(FILE *out, const struct regdump_view *view)
+static json_t *json_root(const struct regdump_view *view)
 {
     const struct regdump_device *about = view->about;
-    json_t *root = json_pack("{s:i, s:{s:o, s:o, s:o, s:o}, s:o, s:o, s:o}", "version", 1, "device", "name",
-                             text_or_null(about->name), "doc", text_or_null(about->doc), "vendor",
-                             json_sprintf("0x%04x", about->vendor), "device", json_sprintf("0x%04x", about->device),
-                             "regions", json_regions(view), "groups", json_groups(view), "registers", json_regs(view));
+
+    return json_pack("{s:i, s:{s:o, s:o, s:o, s:o}, s:o, s:o, s:o}", "version", 1, "device", "name",
+                     text_or_null(about->name), "doc", text_or_null(about->doc), "vendor",
+                     json_sprintf("0x%04x", about->vendor), "device", json_sprintf("0x%04x", about->device), "regions",
+                     json_regions(view), "groups", json_groups(view), "registers", json_regs(view));
+}
+
+json_t *regdump_json(const struct regmap *map, const struct regdump_device *about)
+{
+    struct regdump_view view = { .about = about };
+
+    if (map) {
+        view.regs = regmap_regs(map, &view.nregs);
+        view.groups = regmap_groups(map, &view.ngroups);
+    }
+    return json_root(&view); /* the order of the addresses is not asked for */
+}
+
+json_t *regdump_text(const char *text)
+{
+    return text_or_null(text);
+}
+
+static int write_json(FILE *out, const struct regdump_view *view)
+{
+    json_t *root = json_root(view);
     int err = 0;
 
     if (!root)

@@ -23,6 +23,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include <jansson.h>
+
 #include "core/regmap.h"
 
 struct regdump_device {
@@ -34,5 +36,10 @@ struct regdump_device {
 
 /* format: "json", "header", "markdown" or "svd". 0; -EINVAL: another format; -ENOMEM; -EIO. */
 int regdump(FILE *out, const struct regmap *map, const struct regdump_device *about, const char *format);
+
+/* The JSON as an object, on any thread; NULL: no memory. */
+json_t *regdump_json(const struct regmap *map, const struct regdump_device *about);
+/* A text of a plugin's as a JSON string: what is no UTF-8 in it is replaced. NULL gives null; the result NULL: no memory. */
+json_t *regdump_text(const char *text);
 
 #endif

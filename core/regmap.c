@@ -353,6 +353,8 @@ void regmap_read(struct regmap *map, struct reg_cell *cell, uint64_t offset, uin
         regcell_load(cell, offset, size, bytes);
         return;
     }
+    if (cell->halt & REGMAP_HALT_READ)
+        map->halt(map->halt_ctx, cell, offset, size, NULL);
     rule = &map->rules[cell->reg];
     shift = bit_shift(rule, cell, offset, size);
     save(bytes, size, rule->flags & VFU_REG_BIG_ENDIAN,
@@ -481,6 +483,8 @@ void regmap_write(struct regmap *map, struct reg_cell *cell, uint64_t offset, ui
         regcell_store(cell, bytes);
         return;
     }
+    if (cell->halt & REGMAP_HALT_WRITE)
+        map->halt(map->halt_ctx, cell, offset, size, bytes);
     rule = &map->rules[cell->reg];
     shift = bit_shift(rule, cell, offset, size);
     write_slowly(map, rule, cell, load(bytes, size, rule->flags & VFU_REG_BIG_ENDIAN) << shift,
@@ -502,10 +506,34 @@ int regmap_set(struct regmap *map, uint32_t reg, uint32_t index, uint32_t group_
 
     if (!cell)
         return -EINVAL;
-    cell->value = value & map->rules[reg].width;
-    if (map->rules[reg].watched)
-        level_touched(map);
+    regmap_set_cell(map, cell, value);
     return 0;
+}
+
+void regmap_set_cell(struct regmap *map, struct reg_cell *cell, uint64_t value)
+{
+    const struct reg_rule *rule = &map->rules[cell->reg];
+
+    cell->value = value & rule->width;
+    if (rule->watched)
+        level_touched(map);
+}
+
+const struct reg_cell *regmap_declared(const struct regmap *map, uint32_t i)
+{
+    return &map->cells[map->slots[i]];
+}
+
+void regmap_on_halt(struct regmap *map, regmap_halt_fn *halt, void *ctx)
+{
+    map->halt = halt;
+    map->halt_ctx = ctx;
+}
+
+void regmap_halt(struct regmap *map, struct reg_cell *cell, uint32_t accesses)
+{
+    cell->halt = (uint8_t)accesses;
+    regbuild_plain(map, cell);
 }
 
 void regmap_reset(struct regmap *map, uint32_t kind)

@@ -83,6 +83,23 @@ struct reg_cell *regmap_instance(const struct regmap *map, uint32_t reg, uint32_
 /* Exchanges the hooks, and what they are called with, for somebody who stands between map and plugin. */
 void regmap_swap(struct regmap *map, struct vfu_regmap_ops *ops, void **self);
 
+/*
+ * Register instances in the order they are declared, group and array elements one by one; and one by its name, as regmap_name gives it, or with ".FIELD" behind it (*field is NULL without). NULL: there is none.
+ */
+const struct reg_cell *regmap_declared(const struct regmap *map, uint32_t i);
+struct reg_cell *regmap_by_name(const struct regmap *map, const char *text, const struct vfu_field **field);
+void regmap_set_cell(struct regmap *map, struct reg_cell *cell, uint64_t value); /* as regmap_set */
+
+/*
+ * Calls `halt` on software's accesses to a cell, before they take effect: those of its REGMAP_HALT_* bits. `bytes` is what
+ * is written, or NULL. Registers that are not watched so cost nothing more.
+ */
+#define REGMAP_HALT_READ 1u
+#define REGMAP_HALT_WRITE 2u
+typedef void regmap_halt_fn(void *ctx, struct reg_cell *cell, uint64_t offset, uint32_t size, const uint8_t *bytes);
+void regmap_on_halt(struct regmap *map, regmap_halt_fn *halt, void *ctx);
+void regmap_halt(struct regmap *map, struct reg_cell *cell, uint32_t accesses);
+
 /* Names, for logs and dumps: "CMD", "CH[2].CTRL", "RING[3]". Truncated to len; REGMAP_NAME_LEN bytes hold any. */
 #define REGMAP_NAME_LEN 320u
 void regmap_name(const struct regmap *map, const struct reg_cell *cell, char *text, size_t len);

@@ -73,6 +73,8 @@ struct regmap {
     uint64_t bits; /* level & mask as last reported */
     void (*changed)(void *ctx, uint64_t bits);
     void *changed_ctx;
+    regmap_halt_fn *halt;
+    void *halt_ctx;
     struct reg_chunk *chunks; /* all memory of the map */
 };
 

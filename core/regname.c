@@ -105,7 +105,7 @@ static const struct reg_name *lookup(const struct regmap *map, uint32_t group, c
     return bsearch(&key, map->names, (size_t)map->nregs + map->ngroups, sizeof key, regbuild_name_compare);
 }
 
-/* The cell of a full name; *rest is what is behind it, from the '!' on. NULL if there is none. */
+/* The cell of a full name; *rest is what is behind it, from the '!' or a field's '.' on. NULL if there is none. */
 static struct reg_cell *cell_by_name(const struct regmap *map, const char *text, const char **rest)
 {
     char part[REGMAP_NAME_MAX + 1];
@@ -123,10 +123,27 @@ static struct reg_cell *cell_by_name(const struct regmap *map, const char *text,
             return NULL;
         name = lookup(map, group, part);
     }
-    if (!name || *text == '.')
+    if (!name || name->is_group)
         return NULL;
     *rest = text;
     return regmap_instance(map, name->index, index, group_index);
+}
+
+struct reg_cell *regmap_by_name(const struct regmap *map, const char *text, const struct vfu_field **field)
+{
+    const char *rest;
+    struct reg_cell *cell = cell_by_name(map, text, &rest);
+    const struct vfu_reg *reg;
+
+    *field = NULL;
+    if (!cell || !*rest)
+        return cell;
+    reg = &map->regs[cell->reg];
+    for (uint32_t i = 0; *rest == '.' && i < reg->nfields && !*field; i++) {
+        if (strcmp(reg->fields[i].name, rest + 1) == 0)
+            *field = &reg->fields[i];
+    }
+    return *field ? cell : NULL;
 }
 
 int regmap_restore(struct regmap *map, const char *text, uint64_t value)

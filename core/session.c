@@ -466,6 +466,7 @@ static void end(struct session *s)
     if (s->dead)
         return;
     s->dead = true;
+    dev->client_fd = -1;
     loop_remove(&dev->loop, &s->main_watch);
     if (s->twin.fd >= 0)
         loop_remove(&dev->loop, &s->twin_watch);
@@ -506,6 +507,7 @@ int session_open(struct session **out, struct device *dev, int fd, void (*gone)(
         free(s);
         return error;
     }
+    dev->client_fd = fd;
     *out = s;
     return 0;
 }

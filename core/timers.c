@@ -40,7 +40,7 @@ static int64_t index_of(int64_t id)
 
 static void release(struct timers *timers, struct timer_slot *slot)
 {
-    loop_disarm(timers->loop, &slot->timer);
+    clock_disarm(timers->clock, &slot->timer);
     slot->id = 0;
     slot->next_free = timers->free;
     timers->free = slot->index + 1;
@@ -55,13 +55,13 @@ static void due(struct loop_timer *timer)
     uint64_t arg = slot->arg;
 
     if (slot->period) {
-        uint64_t now = loop_now(), next = later(timer->deadline, slot->period);
+        uint64_t now = clock_base(timers->clock), next = later(timer->deadline, slot->period);
 
         /* A device that fell behind does not catch up in a burst. */
         if (next < now)
             next = now;
         slot->order = timers->next_order++;
-        if (loop_arm(timers->loop, timer, next))
+        if (clock_arm(timers->clock, timer, next))
             release(timers, slot);
     } else {
         release(timers, slot);
@@ -69,10 +69,10 @@ static void due(struct loop_timer *timer)
     timers->fire(timers->ctx, event, arg);
 }
 
-void timers_init(struct timers *timers, struct loop *loop, void (*fire)(void *ctx, uint32_t event, uint64_t arg), void *ctx)
+void timers_init(struct timers *timers, struct clock *clock, void (*fire)(void *ctx, uint32_t event, uint64_t arg), void *ctx)
 {
     memset(timers, 0, sizeof *timers);
-    timers->loop = loop;
+    timers->clock = clock;
     timers->fire = fire;
     timers->ctx = ctx;
 }
@@ -116,14 +116,14 @@ static int grow(struct timers *timers, uint32_t index)
 
 static int start(struct timers *timers, struct timer_slot *slot, uint64_t delay)
 {
-    uint64_t now = loop_now();
+    uint64_t now = clock_base(timers->clock);
 
     slot->order = timers->next_order++;
     if (timers->frozen) {
         slot->left = delay;
         return 0;
     }
-    return loop_arm(timers->loop, &slot->timer, later(now, delay));
+    return clock_arm(timers->clock, &slot->timer, later(now, delay));
 }
 
 int64_t timers_after(struct timers *timers, uint64_t delay, uint64_t period, uint32_t event, uint64_t arg)
@@ -192,7 +192,7 @@ static int by_turn(const void *a, const void *b)
 static struct timer_slot **in_turn(const struct timers *timers)
 {
     struct timer_slot **list = malloc((timers->pending ? timers->pending : 1) * sizeof(*list));
-    uint64_t now = loop_now();
+    uint64_t now = clock_base(timers->clock);
     uint32_t n = 0;
 
     for (uint32_t i = 0; list && i < timers->nslots; i++) {
@@ -211,7 +211,7 @@ static struct timer_slot **in_turn(const struct timers *timers)
 void timers_freeze(struct timers *timers, bool frozen)
 {
     struct timer_slot **list;
-    uint64_t now = loop_now();
+    uint64_t now = clock_base(timers->clock);
     uint32_t n = timers->pending;
 
     if (timers->frozen == frozen)
@@ -221,9 +221,9 @@ void timers_freeze(struct timers *timers, bool frozen)
         return;
     for (uint32_t i = 0; i < n; i++) {
         if (frozen)
-            loop_disarm(timers->loop, &list[i]->timer);
+            clock_disarm(timers->clock, &list[i]->timer);
         list[i]->order = timers->next_order++;
-        if (!frozen && loop_arm(timers->loop, &list[i]->timer, later(now, list[i]->left)))
+        if (!frozen && clock_arm(timers->clock, &list[i]->timer, later(now, list[i]->left)))
             release(timers, list[i]);
     }
     free(list);

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/loop.h"
+#include "core/clock.h"
 
 #define TIMERS_MAX 65536u
 #define TIMERS_MIN_PERIOD 1000u
@@ -16,7 +16,7 @@
 struct timer_slot;
 
 struct timers {
-    struct loop *loop;
+    struct clock *clock; /* frozen while it is switched: see core/clock.h */
     struct timer_slot **slots;
     uint32_t nslots, pending;
     uint32_t free; /* 1 + index of the first free slot, 0: none */
@@ -33,7 +33,7 @@ struct timer_image {
     uint32_t event;
 };
 
-void timers_init(struct timers *timers, struct loop *loop, void (*fire)(void *ctx, uint32_t event, uint64_t arg), void *ctx);
+void timers_init(struct timers *timers, struct clock *clock, void (*fire)(void *ctx, uint32_t event, uint64_t arg), void *ctx);
 void timers_fini(struct timers *timers);
 
 int64_t timers_after(struct timers *timers, uint64_t delay, uint64_t period, uint32_t event, uint64_t arg);

@@ -84,6 +84,8 @@ static void finish_first(struct transfer *x, int32_t status)
     x->failed = 0;
     op->reserved[LINK] = op->reserved[MARK] = 0;
     op->done((void *)(uintptr_t)op->reserved[SELF], op, status);
+    if (!x->nops && x->idle)
+        x->idle(x->idle_ctx);
 }
 
 /* The first op has failed. Its plugin hears of it when the device runs. */
@@ -141,6 +143,8 @@ void transfer_cancel(struct transfer *x, int32_t status)
         finish_first(x, status);
     if (x->first)
         schedule(x);
+    else if (x->idle)
+        x->idle(x->idle_ctx);
 }
 
 void transfer_lose(struct transfer *x, int32_t status)

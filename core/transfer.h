@@ -50,6 +50,8 @@ struct transfer {
     struct transport *out; /* where messages go, or NULL */
     void (*kick)(void *ctx); /* output is waiting in `out` */
     void *ctx;
+    void (*idle)(void *ctx); /* the last op has ended; may be NULL */
+    void *idle_ctx;
 };
 
 void transfer_init(struct transfer *x, const char *who, struct loop *loop, struct dma *dma, void *self);

@@ -172,10 +172,16 @@ int32_t work_unwatch(struct host *host, int32_t fd)
 
 /* ---- polling -------------------------------------------------------------------------------------------------- */
 
-/* Waking up is all there is to do: host_idle comes before the loop sleeps again. */
+#define POLLS_AT_ONCE 64
+
+/* Waking up is all there is to do: host_idle comes before the loop sleeps again. While virtual time is advanced it does
+ * not sleep, and here is the place to look. */
 static void poll_due(struct loop_timer *timer)
 {
-    (void)timer;
+    struct host *host = (struct host *)((char *)timer - offsetof(struct host, poll_timer));
+
+    for (int i = 0; i < POLLS_AT_ONCE && host->dev->advance.active && host_idle(host); i++)
+        ;
 }
 
 int32_t work_poll_every(struct host *host, uint64_t interval)
@@ -184,7 +190,7 @@ int32_t work_poll_every(struct host *host, uint64_t interval)
         return -EINVAL;
     host->poll_interval = interval;
     host->poll_timer.fn = poll_due;
-    loop_disarm(&host->dev->loop, &host->poll_timer);
+    clock_disarm(&host->dev->clock, &host->poll_timer);
     return 0;
 }
 
@@ -192,7 +198,7 @@ bool host_idle(void *ctx)
 {
     struct host *host = ctx;
     struct device *dev = host->dev;
-    uint64_t now;
+    uint64_t now, next;
 
     if (host->poll_interval == VFU_POLL_OFF || host->frozen || host->closed)
         return false;
@@ -203,10 +209,11 @@ bool host_idle(void *ctx)
     }
     if (host->poll_interval <= VFU_POLL_BUSY) /* it may have been turned off just now */
         return host->poll_interval == VFU_POLL_BUSY;
-    now = loop_now();
-    if (now - host->poll_found < (uint64_t)dev->loop.spin_us * 1000u)
+    if (dev->loop.spin_us && loop_now() - host->poll_found < (uint64_t)dev->loop.spin_us * 1000u)
         return true;
-    return loop_arm(&dev->loop, &host->poll_timer, now + host->poll_interval) != 0;
+    now = clock_base(&dev->clock);
+    next = host->poll_interval > UINT64_MAX - now ? UINT64_MAX : now + host->poll_interval;
+    return clock_arm(&dev->clock, &host->poll_timer, next) != 0;
 }
 
 /* ---- stop, end ------------------------------------------------------------------------------------------------ */
@@ -223,7 +230,7 @@ void work_freeze(struct host *host, bool frozen)
             log_error(host->dev->name, "fd %d cannot be watched again after a stop: its events are lost", w->watch.fd);
     }
     if (frozen)
-        loop_disarm(&host->dev->loop, &host->poll_timer);
+        clock_disarm(&host->dev->clock, &host->poll_timer);
     schedule_work(host);
 }
 
@@ -232,7 +239,7 @@ void work_fini(struct host *host)
     free(host->work);
     host->work = NULL;
     host->nwork = host->work_room = 0;
-    loop_disarm(&host->dev->loop, &host->poll_timer);
+    clock_disarm(&host->dev->clock, &host->poll_timer);
     while (host->watches) {
         struct host_watch *w = host->watches;
 

@@ -22,6 +22,7 @@
 #define HOUR (3600 * 1000 * MS)
 
 static struct loop loop;
+static struct clock ticks;
 static struct timers timers;
 
 static uint64_t clock_ns = 1000 * HOUR;
@@ -69,7 +70,8 @@ static void begin(void)
 {
     assert_int_equal(loop_init(&loop), 0);
     loop.idle = let_time_pass;
-    timers_init(&timers, &loop, fire, &timers);
+    clock_init(&ticks, &loop, false);
+    timers_init(&timers, &ticks, fire, &timers);
     nfired = 0;
     stop_at = 0;
     action = NULL;
