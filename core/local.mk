@@ -3,8 +3,14 @@
 
 noinst_LTLIBRARIES += core/libcore.la
 core_libcore_la_SOURCES = \
+	core/advance.c \
+	core/advance.h \
+	core/ask.c \
+	core/ask.h \
 	core/calls.c \
 	core/calls.h \
+	core/clock.c \
+	core/clock.h \
 	core/command.c \
 	core/command.h \
 	core/confighw.c \
@@ -12,6 +18,8 @@ core_libcore_la_SOURCES = \
 	core/coverage.c \
 	core/coverage.h \
 	core/covfile.c \
+	core/control.c \
+	core/control.h \
 	core/cross.c \
 	core/cross.h \
 	core/describe.c \
@@ -38,6 +46,10 @@ core_libcore_la_SOURCES = \
 	core/guard.h \
 	core/hang.c \
 	core/hang.h \
+	core/heap.c \
+	core/heap.h \
+	core/hold.c \
+	core/hold.h \
 	core/host.c \
 	core/host.h \
 	core/image.c \
@@ -91,6 +103,8 @@ core_libcore_la_SOURCES = \
 	core/regtext.h \
 	core/report.c \
 	core/report.h \
+	core/regview.c \
+	core/regview.h \
 	core/server.c \
 	core/server.h \
 	core/session.c \
@@ -110,6 +124,7 @@ core_libcore_la_SOURCES = \
 	core/transport.h \
 	core/unmodelled.c \
 	core/unmodelled.h \
+	core/verbs.c \
 	core/version.c \
 	core/version.h \
 	core/watch.c \

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/control.h"
 #include "core/coverage.h"
 #include "core/device.h"
 #include "core/dump.h"
@@ -68,6 +69,7 @@ static int load_devices(void)
                 .trace = options->trace && options->mode == MODE_SERVE,
                 .spin = options->spin,
             },
+            .virtual_time = options->virtual_time,
         };
         int error = device_new(&process.servers[i].dev, &to);
 
@@ -82,6 +84,7 @@ static int load_devices(void)
 static void unload_devices(void)
 {
     for (uint32_t i = process.nservers; i > 0; i--) {
+        control_free(process.servers[i - 1].control);
         device_free(process.servers[i - 1].dev);
         free(process.servers[i - 1].path);
     }
@@ -127,6 +130,28 @@ static void find_activation(void)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
+/* Before the device's own: who finds that one finds both. Without --control the device serves in any case. */
+static int open_control(struct server *server, const struct option_device *option)
+{
+    char path[SOCKETPATH_MAX + 16];
+    int fd;
+
+    if (!option->control && !server->path)
+        return 0;
+    if (option->control) {
+        fd = server_listen_control(option->control);
+        return fd < 0 ? fd : control_start(&server->control, server->dev, &process.loop, fd, option->control);
+    }
+    if (snprintf(path, sizeof path, "%s.control", server->path) >= (int)sizeof path)
+        fd = -ENAMETOOLONG;
+    else
+        fd = server_listen_control(path);
+    if (fd >= 0 && control_start(&server->control, server->dev, &process.loop, fd, path) == 0)
+        return 0;
+    log_warn(server->dev->name, "there is no control socket; --control names another place for it");
+    return 0;
+}
+
 static int open_socket(struct server *server, const struct option_device *option)
 {
     char path[SOCKETPATH_MAX];
@@ -146,7 +171,11 @@ static int open_socket(struct server *server, const struct option_device *option
     server->path = strdup(option->socket_path ? option->socket_path : path);
     if (!server->path)
         return -ENOMEM;
-    error = server_listen(server->path);
+    error = server_check_path(server->path);
+    if (!error)
+        error = open_control(server, option);
+    if (!error)
+        error = server_listen(server->path);
     if (error < 0) {
         free(server->path);
         server->path = NULL; /* not ours to remove */
@@ -173,9 +202,10 @@ static int start_servers(void)
 {
     for (uint32_t i = 0; i < process.nservers; i++) {
         struct server *server = &process.servers[i];
-        int fd = open_socket(server, &process.options.devices[i]);
+        const struct option_device *option = &process.options.devices[i];
+        int fd = open_socket(server, option);
 
-        if (fd < 0)
+        if (fd < 0 || (!server->path && open_control(server, option)))
             return EXIT_FAILED;
         server->client_gone = client_gone;
         server->neighbours = process.nservers > 1;
@@ -189,8 +219,13 @@ static bool stop_servers(void)
 {
     bool all = true;
 
-    for (uint32_t i = 0; i < process.nservers; i++)
+    for (uint32_t i = 0; i < process.nservers; i++) {
+        control_stop(process.servers[i].control);
         all &= server_stop(&process.servers[i]);
+    }
+    /* What devices have posted here on their way out. */
+    if (all)
+        loop_step(&process.loop);
     return all;
 }
 

@@ -19,6 +19,8 @@ enum {
     OPT_PLUGIN = 256,
     OPT_SOCKET_PATH,
     OPT_FD,
+    OPT_CONTROL,
+    OPT_CLOCK,
     OPT_DUMP_PLUGIN,
     OPT_DUMP,
     OPT_RUN,
@@ -41,6 +43,8 @@ static const struct option longs[] = {
     { "plugin", required_argument, NULL, OPT_PLUGIN },
     { "socket-path", required_argument, NULL, OPT_SOCKET_PATH },
     { "fd", required_argument, NULL, OPT_FD },
+    { "control", required_argument, NULL, OPT_CONTROL },
+    { "clock", required_argument, NULL, OPT_CLOCK },
     { "dump-plugin", no_argument, NULL, OPT_DUMP_PLUGIN },
     { "dump", required_argument, NULL, OPT_DUMP },
     { "run", required_argument, NULL, OPT_RUN },
@@ -72,6 +76,7 @@ static const char help_text[] =
     "                       or in a private folder under the temporary directory\n"
     "  --fd N               a listening or connected socket that was inherited; sockets of socket\n"
     "                       activation (LISTEN_FDS) are taken in order by devices with neither option\n"
+    "  --control PATH       that device's control socket; without it the socket's path with .control behind it\n"
     "\n"
     "Instead of serving:\n"
     "  --check              load, report, exit; a file name may follow it\n"
@@ -83,6 +88,7 @@ static const char help_text[] =
     "Serving:\n"
     "  --once               exit when the first client goes away\n"
     "  --run 'CMD'          start, run CMD with $VFU_SOCKET set, stop with CMD's status\n"
+    "  --clock MODE         the devices' time: real, or virtual, which goes on when a client advances it\n"
     "  --spin-us N          busy-wait up to N microseconds for the next message before sleeping\n"
     "  --deny LIST          take capabilities away from plugins, as in --deny dma_map,ffi\n"
     "  --hook-budget S      seconds that one callback of a script may run (1)\n"
@@ -173,7 +179,7 @@ static int take_plugin(struct options *options, const char *spec)
 
     if (*spec == '\0')
         return usage("--plugin needs a file or a name%s", "");
-    /* --socket-path and --fd may stand before the first --plugin. */
+    /* --socket-path, --fd and --control may stand before the first --plugin. */
     if (last && !last->spec) {
         last->spec = spec;
         return -1;
@@ -220,6 +226,28 @@ static int take_socket(struct options *options, const char *path, const char *fd
     device->socket_path = path ? path : device->socket_path;
     device->fd = fd_text ? (int)fd : device->fd;
     return -1;
+}
+
+static int take_control(struct options *options, const char *path)
+{
+    struct option_device *device = options->ndevices ? &options->devices[options->ndevices - 1] : NULL;
+
+    if (!device)
+        device = add_device(options, NULL);
+    if (!device)
+        return 1;
+    if (*path == '\0')
+        return usage("--control needs a path%s", "");
+    if (device->control)
+        return usage("%s is given twice for one device", "--control");
+    device->control = path;
+    return -1;
+}
+
+static int take_clock(struct options *options, const char *mode)
+{
+    options->virtual_time = strcmp(mode, "virtual") == 0;
+    return options->virtual_time || strcmp(mode, "real") == 0 ? -1 : usage("--clock %s: there are real and virtual", mode);
 }
 
 static int take_deny(struct options *options, const char *list)
@@ -303,6 +331,10 @@ static int take_option(struct options *options, int option, char *argument)
         return take_socket(options, argument, NULL);
     case OPT_FD:
         return take_socket(options, NULL, argument);
+    case OPT_CONTROL:
+        return take_control(options, argument);
+    case OPT_CLOCK:
+        return take_clock(options, argument);
     case OPT_DUMP_PLUGIN:
         return take_mode(options, MODE_DUMP_PLUGIN, NULL);
     case OPT_DUMP:

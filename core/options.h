@@ -15,6 +15,7 @@ struct option_device {
     char **items; /* KEY=VALUE */
     uint32_t nitems;
     const char *socket_path;
+    const char *control; /* path of the control socket; NULL: beside the device's */
     int fd; /* -1: none */
 };
 
@@ -29,6 +30,7 @@ struct options {
     const char *run;
     bool once;
     uint64_t deny;
+    bool virtual_time;
     uint32_t spin_us;
     const char *coverage; /* FILE, NULL: none */
     bool trace; /* -v */

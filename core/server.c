@@ -22,13 +22,13 @@
 
 /* ---- listening */
 
-static int make_address(struct sockaddr_un *address, const char *path)
+static int make_address(struct sockaddr_un *address, const char *path, const char *option)
 {
     memset(address, 0, sizeof *address);
     address->sun_family = AF_UNIX;
     if (strlen(path) >= sizeof address->sun_path) {
-        log_error(NULL, "the socket path %s is too long: a UNIX socket's has at most %zu bytes", path,
-                  sizeof address->sun_path - 1);
+        log_error(NULL, "the socket path %s is too long: a UNIX socket's has at most %zu bytes; choose a shorter %s", path,
+                  sizeof address->sun_path - 1, option);
         return -ENAMETOOLONG;
     }
     strcpy(address->sun_path, path);
@@ -53,33 +53,44 @@ static bool something_else(const char *path)
     return lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode);
 }
 
-/* Bound to a name beside it, listening, and only then moved into place: who finds the path can connect to it. */
-int server_listen(const char *path)
+static int check_path(const char *path, const char *option)
 {
-    struct sockaddr_un address, beside;
-    char name[sizeof beside.sun_path + 32];
-    int fd, error = make_address(&address, path);
+    struct sockaddr_un address;
+    int error = make_address(&address, path, option);
 
     if (error)
         return error;
     if (something_else(path)) {
-        log_error(NULL, "%s is no socket, and is left as it is. Remove it, or choose another --socket-path", path);
+        log_error(NULL, "%s is no socket, and is left as it is. Remove it, or choose another %s", path, option);
         return -EEXIST;
     }
     if (somebody_answers(&address)) {
-        log_error(NULL, "%s is in use: a server answers there. Stop it, or choose another --socket-path", path);
+        log_error(NULL, "%s is in use: a server answers there. Stop it, or choose another %s", path, option);
         return -EADDRINUSE;
     }
+    return 0;
+}
+
+/* Bound to a name beside it, listening, and only then moved into place: who finds the path can connect to it. */
+static int listen_at(const char *path, const char *option, bool restricted)
+{
+    struct sockaddr_un beside;
+    char name[sizeof beside.sun_path + 32];
+    int fd, error = check_path(path, option);
+
+    if (error)
+        return error;
     if (snprintf(name, sizeof name, "%s.%d", path, (int)getpid()) >= (int)sizeof beside.sun_path)
         snprintf(name, sizeof name, "%s", path);
-    error = make_address(&beside, name);
+    error = make_address(&beside, name, option);
     if (error)
         return error;
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
     unlink(name);
-    if (bind(fd, (struct sockaddr *)&beside, sizeof beside) < 0 || listen(fd, 16) < 0 ||
+    /* bind makes the file with the socket's own mode, as far as the umask allows. */
+    if ((restricted && fchmod(fd, 0600) < 0) || bind(fd, (struct sockaddr *)&beside, sizeof beside) < 0 || listen(fd, 16) < 0 ||
         (strcmp(name, path) != 0 && rename(name, path) < 0)) {
         error = -errno;
         log_error(NULL, "cannot listen at %s: %s", path, strerror(-error));
@@ -88,6 +99,21 @@ int server_listen(const char *path)
         return error;
     }
     return fd;
+}
+
+int server_listen(const char *path)
+{
+    return listen_at(path, "--socket-path", false);
+}
+
+int server_listen_control(const char *path)
+{
+    return listen_at(path, "--control", true);
+}
+
+int server_check_path(const char *path)
+{
+    return check_path(path, "--socket-path");
 }
 
 /* ---- a second client: its first message is answered EBUSY, then it is closed */
@@ -364,6 +390,7 @@ bool server_stop(struct server *server)
     }
     if (!server->started)
         return true;
+    hold_leave(server->dev);
     if (loop_post(&server->dev->loop, device_stop, server))
         loop_stop(&server->dev->loop);
     clock_gettime(CLOCK_REALTIME, &until);

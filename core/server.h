@@ -14,6 +14,8 @@
 #include "core/loop.h"
 #include "core/session.h"
 
+struct control;
+
 struct server {
     struct device *dev;
     struct loop *main_loop;
@@ -22,6 +24,7 @@ struct server {
     struct loop_watch watch; /* on main's loop */
     pthread_t thread, former; /* former: the one that `thread` takes over from */
     bool started;
+    struct control *control; /* main's; NULL: none */
     bool neighbours; /* there are other devices in this process: see fair.c */
     int spare; /* given up for a moment when the process has no descriptor left */
     struct log_limit dropping;
@@ -35,6 +38,10 @@ struct server {
 
 /* A listening socket at path: a stale one is replaced, -EADDRINUSE if somebody answers there. The fd or -errno, logged. */
 int server_listen(const char *path);
+/* The same for a control socket, which only its owner may connect to. */
+int server_listen_control(const char *path);
+/* -EADDRINUSE, -EEXIST or -ENAMETOOLONG, logged, if server_listen would not take the path. */
+int server_check_path(const char *path);
 
 /* Takes over fd, listening or connected. `server` is zeroed but for dev, path, neighbours and client_gone. */
 int server_start(struct server *server, struct loop *main_loop, int fd);

@@ -55,6 +55,7 @@ struct vfu_wrap {
     const struct vfu_regmap_ops *hooks;
     const struct vfu_migration_ops *state;
     const struct vfu_config_ops *config;
+    const struct vfu_introspect *look;
 };
 
 /* The struct vfu_wrap that a function of w->table is called for. */
@@ -96,6 +97,7 @@ VFU_WRAP_API int32_t vfu_wrap_open(struct vfu_wrap *w, const struct vfu_host *ho
         w->hooks = (const struct vfu_regmap_ops *)w->plugin->extension(VFU_EXT_REGMAP);
         w->state = (const struct vfu_migration_ops *)w->plugin->extension(VFU_EXT_MIGRATION);
         w->config = (const struct vfu_config_ops *)w->plugin->extension(VFU_EXT_CONFIG);
+        w->look = (const struct vfu_introspect *)w->plugin->extension(VFU_EXT_INTROSPECT);
     }
     return 0;
 }
@@ -254,14 +256,27 @@ VFU_WRAP_API void vfu_wrap_config(void *self, const struct vfu_config_call *call
         w->config->written(w->inner->self, call);
 }
 
+VFU_WRAP_API int32_t vfu_wrap_eval(void *self, const char *expr, char *out, uint32_t size)
+{
+    struct vfu_wrap *w = (struct vfu_wrap *)self;
+
+    if (w->look && VFU_HAS(w->look, eval))
+        return w->look->eval(w->inner->self, expr, out, size);
+    snprintf(out, size, "the plugin %s inside of this one cannot evaluate expressions", w->plugin->name);
+    return -ENOTSUP;
+}
+
 VFU_WRAP_API const void *vfu_wrap_extension(const char *id)
 {
     static const struct vfu_regmap_ops hooks = { sizeof hooks, 0, vfu_wrap_read, vfu_wrap_write, vfu_wrap_locked };
     static const struct vfu_migration_ops state = { sizeof state, 0, vfu_wrap_save, vfu_wrap_load };
     static const struct vfu_config_ops config = { sizeof config, 0, vfu_wrap_config };
+    static const struct vfu_introspect look = { sizeof look, 0, vfu_wrap_eval };
 
     if (strcmp(id, VFU_EXT_REGMAP) == 0)
         return &hooks;
+    if (strcmp(id, VFU_EXT_INTROSPECT) == 0)
+        return &look;
     if (strcmp(id, VFU_EXT_MIGRATION) == 0)
         return &state;
     return strcmp(id, VFU_EXT_CONFIG) == 0 ? (const void *)&config : NULL;
