@@ -116,7 +116,7 @@ struct script {
     int on[HOOKS];
 
     /* registry references */
-    int fence_ref, dev_ref, members_ref, regs_ref, state_ref, events_ref, calls_ref, names_ref, unpack_ref;
+    int fence_ref, dev_ref, members_ref, regs_ref, state_ref, events_ref, calls_ref, names_ref, unpack_ref, eval_ref;
     int kind_refs[3];      /* the names of the resets, so that a reset takes no memory */
     const char *key_value; /* the interned "value" */
 
@@ -224,6 +224,8 @@ void object_member(lua_State *L, struct script *s, const char *name, const char 
                    bool reg); /* value on top, popped */
 void object_push_reg(lua_State *L, struct reg_decl *reg);
 void object_push_group(lua_State *L, struct group_decl *group);
+/* A register: what it is, and its value now. */
+bool object_test_reg(lua_State *L, int i, const struct reg_decl **reg, uint64_t *value);
 void object_check_state(lua_State *L, int i, const char *name);
 
 /* ---- ffi_module.c ---- */
@@ -278,6 +280,9 @@ void task_resubmit(struct script *s);
 void task_close_all(struct script *s);
 void task_free(struct script *s);
 void task_describe(const struct task *t, char *text, size_t len);
+
+/* ---- eval.c ---- */
+int32_t eval_eval(void *self, const char *expr, char *out, uint32_t size);
 
 /* ---- event.c ---- */
 enum { CALL_NAME = 1, CALL_ARGS, CALL_EVERY, CALL_FIRST }; /* an entry of `calls` */

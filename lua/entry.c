@@ -171,6 +171,13 @@ static const void *entry_extension(const char *id)
         .written = config_written,
     };
 
+    static const struct vfu_introspect introspect = {
+        .struct_size = sizeof introspect,
+        .eval = eval_eval,
+    };
+
+    if (!strcmp(id, VFU_EXT_INTROSPECT))
+        return &introspect;
     if (!strcmp(id, VFU_EXT_REGMAP))
         return &regmap;
     if (!strcmp(id, VFU_EXT_CONFIG))

@@ -11,6 +11,7 @@ lua_lua_la_SOURCES = \
 	lua/dma.c \
 	lua/doorbell.c \
 	lua/entry.c \
+	lua/eval.c \
 	lua/event.c \
 	lua/ffi_callback.c \
 	lua/ffi_ccall.c \

@@ -164,6 +164,18 @@ static int reg_tostring(lua_State *L)
     return 1;
 }
 
+bool object_test_reg(lua_State *L, int i, const struct reg_decl **reg, uint64_t *value)
+{
+    const struct reg_ud *ud = luaL_testudata(L, i, REGISTER_TYPE);
+    struct script *s = script_of(L);
+
+    if (!ud || !s->regs)
+        return false;
+    *reg = ud->reg;
+    *value = s->regs->get(s->host, ud->reg->id, ud->index, ud->group_index);
+    return true;
+}
+
 static void push_reg_ud(lua_State *L, const struct reg_decl *reg, uint32_t index, uint32_t group_index)
 {
     struct reg_ud *ud = lua_newuserdatauv(L, sizeof *ud, 0);

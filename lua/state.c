@@ -465,7 +465,7 @@ int state_new(struct script *s)
     lua_setwarnf(L, warn_part, s);
     budget_arm(L);
     s->dev_ref = s->members_ref = s->regs_ref = s->state_ref = LUA_NOREF;
-    s->events_ref = s->calls_ref = s->names_ref = s->unpack_ref = LUA_NOREF;
+    s->events_ref = s->calls_ref = s->names_ref = s->unpack_ref = s->eval_ref = LUA_NOREF;
     for (int i = 0; i < HOOKS; i++)
         s->on[i] = LUA_NOREF;
     lua_pushcfunction(L, add_traceback); /* STACK_TRACEBACK */

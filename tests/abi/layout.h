@@ -296,6 +296,11 @@ AT(vfu_config_ops, struct_size, 0, 4);
 AT(vfu_config_ops, reserved, 4, 4);
 AT(vfu_config_ops, written, 8, 8);
 
+SIZE(vfu_introspect, 16);
+AT(vfu_introspect, struct_size, 0, 4);
+AT(vfu_introspect, reserved, 4, 4);
+AT(vfu_introspect, eval, 8, 8);
+
 SIZE(vfu_inner, 40);
 AT(vfu_inner, struct_size, 0, 4);
 AT(vfu_inner, reserved, 4, 4);

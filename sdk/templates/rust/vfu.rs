@@ -381,6 +381,17 @@ impl vfu_config_ops {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct vfu_introspect {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub eval: Option<unsafe extern "C" fn(*mut c_void, *const c_char, *mut c_char, u32) -> i32>,
+}
+impl vfu_introspect {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct vfu_inner {
     pub struct_size: u32,
     pub reserved: u32,
@@ -648,6 +659,7 @@ pub const VFU_DMA_PROT_READ: u32 = 1 << 0;
 pub const VFU_DMA_PROT_WRITE: u32 = 1 << 1;
 pub const VFU_EXT_MIGRATION: &[u8] = b"vfu.migration/1\0";
 pub const VFU_EXT_CONFIG: &[u8] = b"vfu.config/1\0";
+pub const VFU_EXT_INTROSPECT: &[u8] = b"vfu.introspect/1\0";
 pub const VFU_LOG_ERROR: u32 = 0;
 pub const VFU_LOG_WARN: u32 = 1;
 pub const VFU_LOG_INFO: u32 = 2;

@@ -460,6 +460,22 @@ struct vfu_config_ops {
     void (*written)(void *self, const struct vfu_config_call *call);
 };
 
+/*
+ * A look into a running model: extension "vfu.introspect/1" of the plugin, for the control socket's "eval". Without it
+ * registers can still be looked at and set by name.
+ *
+ * eval: on the device's thread, between callbacks or, while the device is held at a break, before the register's hook. expr
+ * is a text of the operator's, in whatever language the model speaks. 0, and the value as text for people in `out`; or a
+ * negative errno, and there what is wrong. `out` has room for `size` bytes with the NUL, at least 256; what does not fit is
+ * cut. It does not wait, and ends within the limits that callbacks have.
+ */
+#define VFU_EXT_INTROSPECT "vfu.introspect/1"
+struct vfu_introspect {
+    uint32_t struct_size;
+    uint32_t reserved;
+    int32_t (*eval)(void *self, const char *expr, char *out, uint32_t size);
+};
+
 /* ---- plugins inside of plugins ----------------------------------------------------------------------------- */
 
 struct vfu_host;
