@@ -291,6 +291,7 @@ static int verb_break(struct device *dev, const json_t *request, json_t *reply)
     const json_t *timeout = json_object_get(request, "timeout");
     struct hold_break wanted = { .owner = control_from(request), .once = json_is_true(json_object_get(request, "once")) };
     const struct vfu_field *field;
+    char full[320];
     int error = 0;
     const char *name = needed(request, reply, "reg", "a register, as in CMD or CH[2].CTRL", &error);
 
@@ -309,6 +310,10 @@ static int verb_break(struct device *dev, const json_t *request, json_t *reply)
         return control_error(reply, -EINVAL, "%.128s is a field: a break is at a register, here at %.*s", name,
                              (int)(strrchr(name, '.') - name), name);
     error = hold_set(dev, &wanted);
+    if (!error) {
+        regmap_name(dev->map, wanted.cell, full, sizeof full);
+        json_object_set_new(reply, "reg", json_string(full));
+    }
     return error == -ENOSPC ? control_error(reply, error, "there are %u breaks already", HOLD_BREAKS_MAX)
            : error == -ENOENT ? control_error(reply, error, "there is no break at %.128s", name)
                               : error;

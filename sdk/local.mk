@@ -16,6 +16,7 @@ sdk_client_libclient_la_SOURCES = \
 	sdk/client/call.c \
 	sdk/client/conn.c \
 	sdk/client/conn.h \
+	sdk/client/control.c \
 	sdk/client/device.c \
 	sdk/client/dirty.c \
 	sdk/client/hello.c \
@@ -40,6 +41,8 @@ vfu_client_SOURCES = \
 	sdk/client/hammer.c \
 	sdk/client/hammer.h \
 	sdk/client/intruders.c \
+	sdk/client/live.c \
+	sdk/client/live.h \
 	sdk/client/main.c \
 	sdk/client/measure.c \
 	sdk/client/move.c \

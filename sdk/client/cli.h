@@ -18,6 +18,7 @@ struct settings {
     bool json;
     bool seeded;
     uint64_t seed;
+    bool timed; /* --timeout was given */
     uint64_t timeout_ns;
     const char *socket;
 };

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "sdk/client/cli.h"
+#include "sdk/client/live.h"
 #include "sdk/client/show.h"
 
 #include <errno.h>
@@ -34,12 +35,22 @@ static void main_help(void)
            "  restore FILE                       put a saved state in place of the present one\n"
            "  bench [REGION OFFSET]              measure round trips and bulk accesses\n"
            "  hammer SECONDS                     do everything, good and bad, and see whether it still answers\n\n"
+           "With vfu-host, over its control socket, also while a virtual machine is attached:\n"
+           "  regs [NAME]...                     registers and their fields, or some of them\n"
+           "  get NAME, set NAME VALUE           one register or field, as the hardware itself would\n"
+           "  eval EXPR                          look into a running script, or change it\n"
+           "  break REG [r|w|rw]                 hold the device at the next access, and show it\n"
+           "  breaks, continue                   where it is held; let it go on\n"
+           "  clock [real|virtual]               the device's time\n"
+           "  advance SECONDS                    let virtual time pass\n"
+           "  reload                             swap in the script that is on disk now\n"
+           "  stats                              counters\n\n"
            "Command without SOCKET:\n"
            "  migrate SRC DST                    move a device's state from one socket's device to another's\n\n"
            "REGION is bar0 to bar5, rom, config, or an index. Numbers are decimal, or hexadecimal with 0x.\n\n"
            "Options:\n"
            "      --json        print JSON\n"
-           "      --timeout S   seconds to wait for the device (default 5)\n"
+           "      --timeout S   seconds to wait for the device (default 5; break and advance: no limit)\n"
            "      --seed N      hammer: repeat the run that had this seed\n"
            "      --help        show this\n"
            "      --version     show the version\n\n"
@@ -239,7 +250,8 @@ static const struct command {
     { "bench", " [REGION OFFSET]", 0, 2, measure_bench },
     { "hammer", " SECONDS", 1, 1, hammer_run },
 };
-#define COMMANDS "info, read, write, reset, snapshot, restore, bench or hammer"
+#define COMMANDS "info, read, write, reset, snapshot, restore, bench, hammer; with vfu-host also regs, get, set, eval, break, " \
+                 "breaks, continue, clock, advance, reload or stats"
 
 int main_connect(struct vfuc *c, const struct settings *s)
 {
@@ -268,6 +280,11 @@ static int main_command(struct settings *s, int argc, char **argv)
     if (argc < 2)
         return main_usage("a command is missing: " COMMANDS);
     s->socket = argv[0];
+    if (live_is_command(argv[1])) {
+        struct live live = { s->socket, s->json, s->timed, s->timeout_ns };
+
+        return live_run(&live, argc - 1, argv + 1);
+    }
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         if (!strcmp(argv[1], commands[i].name))
             command = &commands[i];
@@ -315,6 +332,7 @@ int main(int argc, char **argv)
         case 't':
             if (!main_seconds(optarg, 0.001, 1e6, &s.timeout_ns))
                 return main_usage("--timeout wants seconds, 0.001 to 1000000, not '%s'", optarg);
+            s.timed = true;
             break;
         case 's':
             if (!main_number(optarg, UINT64_MAX, &s.seed))

@@ -434,6 +434,34 @@ VFUC_API int vfuc_raw_send(struct vfuc *c, const void *bytes, size_t size, size_
  */
 VFUC_API int vfuc_raw_recv(struct vfuc *c, void *message, size_t max, int *fds, uint32_t *nfds, uint64_t timeout_ns);
 
+/* ---- the control socket of vfu-host ---------------------------------------------------------------------------- */
+
+/*
+ * JSON texts out and in, as vfu-control(7) describes them. It is a connection of its own, which takes nobody's place at the
+ * device. One thread at a time.
+ */
+struct vfuc_control;
+
+/*
+ * `path` is the device's socket: its control socket is beside it, with ".control" behind the name. A path that ends so is taken as
+ * it is. 0; or -errno: *control is made all the same, for vfuc_control_error, unless that is -ENOMEM. -ENOENT: no
+ * control socket is there, as with servers other than vfu-host.
+ */
+VFUC_API int vfuc_control_open(const char *path, struct vfuc_control **control);
+VFUC_API void vfuc_control_close(struct vfuc_control *control);
+/* The last failure, one line or more; "" if there was none. Good until the next call. */
+VFUC_API const char *vfuc_control_error(const struct vfuc_control *control);
+/* How long an answer may take; 0: as long as it likes. 5 s from the start. */
+VFUC_API void vfuc_control_timeout(struct vfuc_control *control, uint64_t timeout_ns);
+
+/*
+ * Sends `request`, an object with "cmd", and waits for its answer: 0, or the error that it reports, or that of the
+ * connection (then *reply is NULL; -ETIMEDOUT too). *reply, if wanted, is the answer's text, good until the next call.
+ */
+VFUC_API int vfuc_control_call(struct vfuc_control *control, const char *request, const char **reply);
+/* After "subscribe": the next event. 1; 0: none came in time (UINT64_MAX: no limit); -errno. *event as *reply. */
+VFUC_API int vfuc_control_event(struct vfuc_control *control, uint64_t timeout_ns, const char **event);
+
 #ifdef __cplusplus
 }
 #endif
