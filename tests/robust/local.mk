@@ -4,6 +4,7 @@
 ROBUST_TESTS = \
 	tests/robust/test_clients \
 	tests/robust/test_faults \
+	tests/robust/test_control \
 	tests/robust/test_limits \
 	tests/robust/test_many \
 	tests/robust/test_options \
@@ -16,6 +17,8 @@ tests_robust_test_clients_LDADD = $(RIG_LIBS)
 tests_robust_test_faults_SOURCES = tests/robust/test_faults.c $(RIG)
 tests_robust_test_faults_LDADD = $(RIG_LIBS)
 EXTRA_tests_robust_test_faults_DEPENDENCIES = tests/robust/bad_plugin.la
+tests_robust_test_control_SOURCES = tests/robust/test_control.c $(RIG)
+tests_robust_test_control_LDADD = $(RIG_LIBS) $(JANSSON_LIBS)
 tests_robust_test_limits_SOURCES = tests/robust/test_limits.c $(RIG)
 tests_robust_test_limits_LDADD = $(RIG_LIBS)
 tests_robust_test_many_SOURCES = tests/robust/test_many.c $(RIG)
