@@ -130,7 +130,7 @@ static void find_activation(void)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
-/* Before the device's own: who finds that one finds both. Without --control the device serves in any case. */
+/* Without --control the device serves in any case. */
 static int open_control(struct server *server, const struct option_device *option)
 {
     char path[SOCKETPATH_MAX + 16];
@@ -152,6 +152,22 @@ static int open_control(struct server *server, const struct option_device *optio
     return 0;
 }
 
+/* Who finds the device's socket finds both. */
+static int listen_at_path(struct server *server, const struct option_device *option)
+{
+    char name[SERVER_NAME_MAX];
+    int fd = server_prepare(server->path, name), error;
+
+    if (fd < 0)
+        return fd;
+    error = open_control(server, option);
+    if (!error)
+        return server_publish(server->path, name, fd);
+    close(fd);
+    unlink(name);
+    return error;
+}
+
 static int open_socket(struct server *server, const struct option_device *option)
 {
     char path[SOCKETPATH_MAX];
@@ -171,11 +187,7 @@ static int open_socket(struct server *server, const struct option_device *option
     server->path = strdup(option->socket_path ? option->socket_path : path);
     if (!server->path)
         return -ENOMEM;
-    error = server_check_path(server->path);
-    if (!error)
-        error = open_control(server, option);
-    if (!error)
-        error = server_listen(server->path);
+    error = listen_at_path(server, option);
     if (error < 0) {
         free(server->path);
         server->path = NULL; /* not ours to remove */

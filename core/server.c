@@ -71,17 +71,26 @@ static int check_path(const char *path, const char *option)
     return 0;
 }
 
+static int cannot_listen(const char *path, const char *name, int fd)
+{
+    int error = -errno;
+
+    log_error(NULL, "cannot listen at %s: %s", path, strerror(-error));
+    unlink(name);
+    close(fd);
+    return error;
+}
+
 /* Bound to a name beside it, listening, and only then moved into place: who finds the path can connect to it. */
-static int listen_at(const char *path, const char *option, bool restricted)
+static int prepare(const char *path, const char *option, bool restricted, char name[SERVER_NAME_MAX])
 {
     struct sockaddr_un beside;
-    char name[sizeof beside.sun_path + 32];
     int fd, error = check_path(path, option);
 
     if (error)
         return error;
-    if (snprintf(name, sizeof name, "%s.%d", path, (int)getpid()) >= (int)sizeof beside.sun_path)
-        snprintf(name, sizeof name, "%s", path);
+    if (snprintf(name, SERVER_NAME_MAX, "%s.%d", path, (int)getpid()) >= (int)sizeof beside.sun_path)
+        snprintf(name, SERVER_NAME_MAX, "%s", path);
     error = make_address(&beside, name, option);
     if (error)
         return error;
@@ -90,30 +99,36 @@ static int listen_at(const char *path, const char *option, bool restricted)
         return -errno;
     unlink(name);
     /* bind makes the file with the socket's own mode, as far as the umask allows. */
-    if ((restricted && fchmod(fd, 0600) < 0) || bind(fd, (struct sockaddr *)&beside, sizeof beside) < 0 || listen(fd, 16) < 0 ||
-        (strcmp(name, path) != 0 && rename(name, path) < 0)) {
-        error = -errno;
-        log_error(NULL, "cannot listen at %s: %s", path, strerror(-error));
-        unlink(name);
-        close(fd);
-        return error;
-    }
+    if ((restricted && fchmod(fd, 0600) < 0) || bind(fd, (struct sockaddr *)&beside, sizeof beside) < 0 ||
+        listen(fd, 16) < 0)
+        return cannot_listen(path, name, fd);
     return fd;
+}
+
+int server_prepare(const char *path, char name[SERVER_NAME_MAX])
+{
+    return prepare(path, "--socket-path", false, name);
+}
+
+int server_publish(const char *path, const char *name, int fd)
+{
+    return strcmp(name, path) != 0 && rename(name, path) < 0 ? cannot_listen(path, name, fd) : fd;
 }
 
 int server_listen(const char *path)
 {
-    return listen_at(path, "--socket-path", false);
+    char name[SERVER_NAME_MAX];
+    int fd = server_prepare(path, name);
+
+    return fd < 0 ? fd : server_publish(path, name, fd);
 }
 
 int server_listen_control(const char *path)
 {
-    return listen_at(path, "--control", true);
-}
+    char name[SERVER_NAME_MAX];
+    int fd = prepare(path, "--control", true, name);
 
-int server_check_path(const char *path)
-{
-    return check_path(path, "--socket-path");
+    return fd < 0 ? fd : server_publish(path, name, fd);
 }
 
 /* ---- a second client: its first message is answered EBUSY, then it is closed */

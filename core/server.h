@@ -38,10 +38,12 @@ struct server {
 
 /* A listening socket at path: a stale one is replaced, -EADDRINUSE if somebody answers there. The fd or -errno, logged. */
 int server_listen(const char *path);
-/* The same for a control socket, which only its owner may connect to. */
+/* The same in two steps: listening at a name beside it, and moved into place (else fd is closed). */
+#define SERVER_NAME_MAX 160u
+int server_prepare(const char *path, char name[SERVER_NAME_MAX]);
+int server_publish(const char *path, const char *name, int fd);
+/* For a control socket, which only its owner may connect to. */
 int server_listen_control(const char *path);
-/* -EADDRINUSE, -EEXIST or -ENAMETOOLONG, logged, if server_listen would not take the path. */
-int server_check_path(const char *path);
 
 /* Takes over fd, listening or connected. `server` is zeroed but for dev, path, neighbours and client_gone. */
 int server_start(struct server *server, struct loop *main_loop, int fd);
