@@ -528,8 +528,8 @@ void device_free(struct device *dev)
     watch_fini(dev);
     if (dev->timers.clock)
         timers_fini(&dev->timers);
-    clock_fini(&dev->clock);
     host_fini(&dev->host);
+    clock_fini(&dev->clock);
     for (uint32_t i = 0; i <= VFU_REGION_ROM; i++)
         region_fini(&dev->regions[i]);
     pci_config_fini(&dev->config);

@@ -38,6 +38,7 @@ UNIT_TESTS = \
 	tests/unit/test_client_bad \
 	tests/unit/test_client_parts \
 	tests/unit/test_coverage \
+	tests/unit/test_clock \
 	tests/unit/test_dirty \
 	tests/unit/test_dma \
 	tests/unit/test_extend \
@@ -71,6 +72,7 @@ tests_unit_odd_plugin_la_SOURCES = tests/unit/odd_plugin.c
 tests_unit_odd_plugin_la_LDFLAGS = $(MODULE_LDFLAGS) -rpath /nowhere
 EXTRA_tests_unit_test_plugin_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_host_DEPENDENCIES = $(TEST_MODULES)
+EXTRA_tests_unit_test_clock_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_inner_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_extend_DEPENDENCIES = $(TEST_MODULES)
 ODD_HOST = tests/unit/odd_host.c tests/unit/odd_host.h
@@ -79,6 +81,7 @@ tests_unit_test_coverage_LDADD = $(LDADD) $(JANSSON_LIBS)
 EXTRA_tests_unit_test_coverage_DEPENDENCIES = $(TEST_MODULES)
 tests_unit_test_host_SOURCES = tests/unit/test_host.c $(ODD_HOST)
 tests_unit_test_extend_SOURCES = tests/unit/test_extend.c $(ODD_HOST)
+tests_unit_test_clock_SOURCES = tests/unit/test_clock.c $(ODD_HOST)
 tests_unit_test_inner_SOURCES = tests/unit/test_inner.c $(ODD_HOST)
 
 tests_unit_test_svd_SOURCES = tests/unit/test_svd.c tests/unit/svd.c tests/unit/svd.h

@@ -2,7 +2,7 @@
 # Tests of the Lua binding. They are added to check_PROGRAMS and TESTS. They hold the binding itself rather than load it,
 # so that a sanitizer sees all of it.
 
-LUA_TESTS = tests/lua/test_api tests/lua/test_cover tests/lua/test_ffi tests/lua/test_load tests/lua/test_run
+LUA_TESTS = tests/lua/test_api tests/lua/test_cover tests/lua/test_eval tests/lua/test_ffi tests/lua/test_load tests/lua/test_run
 
 lua_tests_sources = tests/lua/fake.c tests/lua/fake.h $(lua_lua_la_SOURCES)
 lua_tests_cflags = $(AM_CFLAGS) $(LUA_CFLAGS) $(FFI_CFLAGS) $(CMOCKA_CFLAGS)
@@ -13,6 +13,9 @@ tests_lua_test_api_CFLAGS = $(lua_tests_cflags)
 tests_lua_test_api_LDADD = $(lua_tests_ldadd)
 tests_lua_test_cover_SOURCES = tests/lua/test_cover.c
 tests_lua_test_cover_LDADD = $(CMOCKA_LIBS)
+tests_lua_test_eval_SOURCES = tests/lua/test_eval.c $(lua_tests_sources)
+tests_lua_test_eval_CFLAGS = $(lua_tests_cflags)
+tests_lua_test_eval_LDADD = $(lua_tests_ldadd)
 tests_lua_test_ffi_SOURCES = tests/lua/test_ffi.c $(lua_tests_sources)
 tests_lua_test_ffi_CFLAGS = $(lua_tests_cflags)
 tests_lua_test_ffi_LDADD = $(lua_tests_ldadd)

@@ -29,47 +29,6 @@ static int empty(void **state)
     return 0;
 }
 
-static void talk(const char *name)
-{
-    vfuc_control_close(control);
-    if (vfuc_control_open(rig_path(&rig, name), &control)) {
-        rig_show(&rig);
-        fail_msg("%s", vfuc_control_error(control));
-    }
-}
-
-static void serve(const char *plugin)
-{
-    rig_start(&rig, "--plugin", plugin, "--socket-path", "@s", NULL);
-    vfuc_free(rig_client(&rig, "s"));
-    talk("s");
-}
-
-static int lua(void **state)
-{
-    empty(state);
-    serve("$lua");
-    return 0;
-}
-
-static int native(void **state)
-{
-    empty(state);
-    serve("$edu");
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    vfuc_control_close(control);
-    control = NULL;
-    json_decref(answer);
-    answer = NULL;
-    rig_close(&rig);
-    return 0;
-}
-
 /* The result; the answer is in `answer`. */
 static int ask(const char *request)
 {
@@ -105,6 +64,50 @@ static void bad(const char *request, int error, const char *says)
 
     if (result != error || !strstr(vfuc_control_error(control), says))
         fail_msg("%s: %d, %s", request, result, vfuc_control_error(control));
+}
+
+static void talk(const char *name)
+{
+    vfuc_control_close(control);
+    if (vfuc_control_open(rig_path(&rig, name), &control)) {
+        rig_show(&rig);
+        fail_msg("%s", vfuc_control_error(control));
+    }
+}
+
+static void serve(const char *plugin)
+{
+    rig_start(&rig, "--plugin", plugin, "--socket-path", "@s", NULL);
+    vfuc_free(rig_client(&rig, "s"));
+    talk("s");
+    do
+        good("{\"cmd\": \"info\"}"); /* that one has gone */
+    while (!json_is_false(json_object_get(answer, "client")));
+}
+
+static int lua(void **state)
+{
+    empty(state);
+    serve("$lua");
+    return 0;
+}
+
+static int native(void **state)
+{
+    empty(state);
+    serve("$edu");
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    vfuc_control_close(control);
+    control = NULL;
+    json_decref(answer);
+    answer = NULL;
+    rig_close(&rig);
+    return 0;
 }
 
 static void evaluates(const char *expr, const char *value)
