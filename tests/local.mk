@@ -27,6 +27,7 @@ SCRIPT_TESTS = \
 	tests/bring-up.test \
 	tests/filter.test \
 	tests/manual.test \
+	tests/protocol/live.test \
 	tests/protocol/vfu-client.test \
 	tests/readme.test \
 	tests/report.test \
