@@ -225,8 +225,12 @@ static int verb_clock(struct device *dev, const json_t *request, json_t *reply)
         return control_error(reply, -EINVAL, "\"mode\" is \"real\" or \"virtual\"");
     if (text && dev->hold.held)
         return control_error(reply, -EBUSY, "the device is held at %s: 'clock' changes nothing now", dev->hold.name);
-    if (text)
-        device_clock(dev, strcmp(text, "virtual") == 0);
+    if (text) {
+        int error = device_clock(dev, strcmp(text, "virtual") == 0);
+
+        if (error)
+            return error;
+    }
     json_object_set_new(reply, "mode", json_string(dev->clock.virtual ? "virtual" : "real"));
     json_object_set_new(reply, "now", json_integer((json_int_t)clock_now(&dev->clock)));
     return 0;

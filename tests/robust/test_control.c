@@ -183,6 +183,47 @@ static void registers(void **state)
     vfuc_free(c);
 }
 
+static const char large[] =
+    "local vfu = require 'vfu'\n"
+    "local d = vfu.device('d', { pci = { vendor = 1, device = 2 } })\n"
+    "d:bar(0, { size = 1 << 20 }, { vfu.reg('A', 0, 4, { count = 100 }),\n"
+    " vfu.group('CH', 4096, { count = 40, stride = 4096 }, { vfu.reg('CTL', 0, 4), vfu.reg('V', 8, 4, { count = 50 }) }) })\n"
+    "return d\n";
+
+/* More than one answer holds; arrays and groups by their names; and as many breaks as there may be. */
+static void many_registers(void **state)
+{
+    char request[128];
+    size_t n = 0;
+    json_int_t from = 0;
+
+    (void)state;
+    rig_write(&rig, "d.lua", large);
+    serve("@d.lua");
+    do {
+        snprintf(request, sizeof request, "{\"cmd\": \"regs\", \"from\": %d}", (int)from);
+        good(request);
+        n += json_array_size(json_object_get(answer, "registers"));
+        from = number("next");
+    } while (from);
+    assert_int_equal(n, 100 + 40 * 51);
+    good("{\"cmd\": \"regs\", \"names\": [\"CH[3]\"]}");
+    assert_int_equal(json_array_size(json_object_get(answer, "registers")), 51);
+    good("{\"cmd\": \"regs\", \"names\": [\"A\", \"CH[39].V[49]\", \"C\"]}");
+    assert_int_equal(json_array_size(json_object_get(answer, "registers")), 101);
+    good("{\"cmd\": \"set\", \"name\": \"CH[39].V[49]\", \"value\": \"0xffffffff\"}");
+    good("{\"cmd\": \"get\", \"name\": \"CH[39].V[49]\"}");
+    assert_string_equal(text("value"), "0xffffffff");
+    bad("{\"cmd\": \"get\", \"name\": \"CH[40].CTL\"}", -ENOENT, "no register or field");
+    bad("{\"cmd\": \"get\", \"name\": \"CH\"}", -ENOENT, "no register or field");
+    for (int i = 0; i < 64; i++) {
+        snprintf(request, sizeof request, "{\"cmd\": \"break\", \"reg\": \"A[%d]\"}", i);
+        good(request);
+        good(request); /* the same again is no other one */
+    }
+    bad("{\"cmd\": \"break\", \"reg\": \"A[64]\"}", -ENOSPC, "there are 64 breaks already");
+}
+
 static void wrong_questions(void **state)
 {
     (void)state;
@@ -680,6 +721,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH(what_it_is, lua),
         WITH(registers, lua),
+        WITH(many_registers, empty),
         WITH(wrong_questions, lua),
         WITH(live_script, lua),
         WITH(native_model, native),
