@@ -237,6 +237,22 @@ static void device_told(void *ctx, struct json_t *event)
     json_decref(event);
 }
 
+/* Any thread. What the list of reports keeps stays its own. */
+static void report_told(void *ctx, json_t *report)
+{
+    struct control *control = ctx;
+    json_t *event;
+
+    if (__atomic_load_n(&control->subscribers, __ATOMIC_RELAXED) == 0)
+        return;
+    event = json_deep_copy(report);
+    if (event && json_object_set_new(event, "event", json_string("report"))) {
+        json_decref(event);
+        event = NULL;
+    }
+    device_told(control, event);
+}
+
 /* ---- requests on their way */
 
 static void free_job(struct job *job)
@@ -608,6 +624,7 @@ int control_start(struct control **out, struct device *dev, struct loop *main_lo
     }
     dev->tell_ctx = control;
     dev->tell = device_told;
+    report_listen(&dev->report, report_told, control);
     *out = control;
     return 0;
 }
@@ -630,6 +647,7 @@ void control_free(struct control *control)
 {
     if (!control)
         return;
+    report_listen(&control->dev->report, NULL, NULL);
     control->dev->tell = NULL;
     control->dev->tell_ctx = NULL;
     while (control->jobs)

@@ -87,6 +87,12 @@ static int verb_stats(struct device *dev, const json_t *request, json_t *reply)
     return 0;
 }
 
+static int verb_report(struct device *dev, const json_t *request, json_t *reply)
+{
+    (void)request;
+    return report_list(&dev->report, reply);
+}
+
 static int verb_help(struct device *dev, const json_t *request, json_t *reply)
 {
     json_t *list = json_object();
@@ -367,6 +373,7 @@ static const struct control_command verbs[] = {
     { "breaks", verb_breaks, "the breaks, and where the device is held", CONTROL_HELD },
     { "continue", verb_continue, "a held device goes on", CONTROL_HELD },
     { "stats", verb_stats, "counters", CONTROL_HELD },
+    { "report", verb_report, "the last events that the device has reported", CONTROL_HELD },
     { "help", verb_help, "this", CONTROL_HELD },
 };
 

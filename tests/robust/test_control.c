@@ -624,6 +624,31 @@ static void nobody_lets_it_go(void **state)
     vfuc_free(c);
 }
 
+/* What the device reports comes as an event, and is kept. */
+static void reports(void **state)
+{
+    const char *source = getenv("VFU_SRCDIR");
+    char script[600];
+    struct vfuc *c;
+    uint8_t panicked = 1;
+
+    (void)state;
+    snprintf(script, sizeof script, "%s/examples/pvpanic.lua", source ? source : ".");
+    serve(script);
+    good("{\"cmd\": \"subscribe\"}");
+    c = rig_client(&rig, "s");
+    event("attach");
+    assert_int_equal(vfuc_write(c, 0, 0, &panicked, 1), 0);
+    event("report");
+    assert_string_equal(text("name"), "panicked");
+    assert_true(json_is_true(json_object_get(answer, "fatal")));
+    good("{\"cmd\": \"report\"}");
+    assert_int_equal(number("total"), 1);
+    assert_int_equal(number("fatal"), 1);
+    assert_int_equal(json_array_size(json_object_get(answer, "reports")), 1);
+    vfuc_free(c);
+}
+
 static void breaks_go_with_their_owner(void **state)
 {
     struct vfuc_control *other;
@@ -739,6 +764,7 @@ int main(void)
         WITH(plain_register, lua),
         WITH(nobody_lets_it_go, native),
         WITH(breaks_go_with_their_owner, native),
+        WITH(reports, empty),
         WITH(time_stands_still, empty),
         WITH(time_waits_for_dma, empty),
     };
