@@ -84,7 +84,8 @@ struct reg_cell *regmap_instance(const struct regmap *map, uint32_t reg, uint32_
 void regmap_swap(struct regmap *map, struct vfu_regmap_ops *ops, void **self);
 
 /*
- * Register instances in the order they are declared, group and array elements one by one; and one by its name, as regmap_name gives it, or with ".FIELD" behind it (*field is NULL without). NULL: there is none.
+ * Register instances in the order they are declared, group and array elements one by one; and one by its name, as
+ * regmap_name gives it, or with ".FIELD" behind it (*field is NULL without). NULL: there is none.
  */
 const struct reg_cell *regmap_declared(const struct regmap *map, uint32_t i);
 struct reg_cell *regmap_by_name(const struct regmap *map, const char *text, const struct vfu_field **field);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/control.h"
+#include "core/coverage.h"
 #include "core/device.h"
 #include "core/dump.h"
 #include "core/regdump.h"
@@ -373,6 +374,7 @@ static const struct control_command verbs[] = {
     { "breaks", verb_breaks, "the breaks, and where the device is held", CONTROL_HELD },
     { "continue", verb_continue, "a held device goes on", CONTROL_HELD },
     { "stats", verb_stats, "counters", CONTROL_HELD },
+    { "coverage", coverage_control, "on=BOOL reset=BOOL: what accesses have touched, and what met nothing", CONTROL_HELD },
     { "report", verb_report, "the last events that the device has reported", CONTROL_HELD },
     { "help", verb_help, "this", CONTROL_HELD },
 };

@@ -52,6 +52,11 @@ static json_int_t number(const char *key)
     return json_integer_value(json_object_get(answer, key));
 }
 
+static json_int_t number_in(const char *a, const char *b, const char *c)
+{
+    return json_integer_value(json_object_get(json_object_get(json_object_get(answer, a), b), c));
+}
+
 static void good(const char *request)
 {
     if (ask(request))
@@ -191,6 +196,20 @@ static const char large[] =
     "return d\n";
 
 /* More than one answer holds; arrays and groups by their names; and as many breaks as there may be. */
+static void coverage(void **state)
+{
+    struct vfuc *c;
+
+    (void)state;
+    good("{\"cmd\": \"coverage\", \"on\": true}");
+    c = rig_client(&rig, "s");
+    rig_alive(c);
+    good("{\"cmd\": \"coverage\"}");
+    assert_true(number_in("coverage", "summary", "registers_touched") >= 1);
+    bad("{\"cmd\": \"coverage\", \"on\": 1}", -EINVAL, "");
+    vfuc_free(c);
+}
+
 static void many_registers(void **state)
 {
     char request[128];
@@ -746,6 +765,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH(what_it_is, lua),
         WITH(registers, lua),
+        WITH(coverage, lua),
         WITH(many_registers, empty),
         WITH(wrong_questions, lua),
         WITH(live_script, lua),
