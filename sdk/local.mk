@@ -25,6 +25,7 @@ sdk_client_libclient_la_SOURCES = \
 	sdk/client/memory.c \
 	sdk/client/raw.c \
 	sdk/client/state.c \
+	sdk/client/spawn.c \
 	sdk/client/wire.c
 sdk_client_libclient_la_CFLAGS = $(AM_CFLAGS) -fvisibility=default
 sdk_client_libclient_la_LIBADD = $(JANSSON_LIBS) $(VFU_LIBS)

@@ -60,6 +60,7 @@ UNIT_TESTS = \
 	tests/unit/test_report \
 	tests/unit/test_regmap \
 	tests/unit/test_svd \
+	tests/unit/test_spawn \
 	tests/unit/test_timers \
 	tests/unit/test_transfer \
 	tests/unit/test_transport \
@@ -156,6 +157,7 @@ EXTRA_tests_protocol_test_steady_DEPENDENCIES = tests/protocol/count.la
 tests_unit_test_client_bad_LDADD = $(CMOCKA_LIBS)
 tests_unit_test_client_parts_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 tests_unit_test_client_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
+tests_unit_test_spawn_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 
 if HAVE_CMOCKA
 check_LTLIBRARIES += $(TEST_MODULES)

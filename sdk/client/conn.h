@@ -15,6 +15,7 @@
  * state.c   migration
  * dirty.c   logs of the pages that the device has written
  * raw.c     bytes for tests
+ * spawn.c   a server of the client's own; needs none of the others
  *
  * One thread at a time for each connection; nothing is shared between connections.
  */

@@ -403,6 +403,64 @@ VFUC_API int vfuc_dirty_pages_report(struct vfuc *c, uint64_t address, uint64_t 
 VFUC_API int vfuc_dirty_unmap(struct vfuc *c, uint64_t address, uint64_t size, uint64_t page_size, void *bitmap,
                               size_t bitmap_size);
 
+/* ---- a server of one's own ------------------------------------------------------------------------------------ */
+
+/*
+ * Starts a vfio-user server, of whatever make, and stops it. Its socket is in a private folder that goes with it. On
+ * Linux the server is killed when the thread that has started it ends, however that comes about.
+ *
+ *     const char *argv[] = { "vfu-host", "--plugin", "edu", "--socket-path", "{socket}", NULL };
+ *     struct vfuc_spawn *s = vfuc_spawn_new(NULL);
+ *
+ *     if (!s || vfuc_spawn_start(s, argv) < 0 || vfuc_connect(c, vfuc_spawn_socket(s)) < 0)
+ *         ...
+ *     vfuc_spawn_free(s);
+ */
+struct vfuc_spawn;
+
+#define VFUC_SPAWN_ECHO (1u << 0)      /* what the server prints goes where the caller's own goes, and is not kept */
+#define VFUC_SPAWN_NO_STDOUT (1u << 1) /* its standard output goes nowhere: standard error alone is kept or echoed */
+
+/* Zero means the default in every member. */
+struct vfuc_spawn_options {
+    size_t struct_size;  /* sizeof(struct vfuc_spawn_options) */
+    uint64_t timeout_ns; /* until its socket is there, and again until it has ended: 5 s; VFUC_FOREVER */
+    uint32_t flags;      /* VFUC_SPAWN_* */
+    uint32_t reserved;
+    const char *folder;  /* where the private folder is made; $TMPDIR, or /tmp */
+};
+
+/* NULL options: all defaults. NULL if memory is out or the options make no sense. */
+VFUC_API struct vfuc_spawn *vfuc_spawn_new(const struct vfuc_spawn_options *options);
+/* Stops what runs, removes the folder, frees; NULL is fine. */
+VFUC_API void vfuc_spawn_free(struct vfuc_spawn *s);
+
+/*
+ * Starts argv[0], looked up in $PATH if it has no slash, with "{socket}" in any of the arguments replaced by the
+ * socket's path, and waits until the socket is there. -EISCONN: it runs already. -ECHILD: it ended before.
+ * -ETIMEDOUT: no socket within the time limit; it has been stopped. What execve(2) says. vfuc_spawn_log() has what it
+ * said.
+ */
+VFUC_API int vfuc_spawn_start(struct vfuc_spawn *s, const char *const *argv);
+/* The socket's path, also before the start. */
+VFUC_API const char *vfuc_spawn_socket(const struct vfuc_spawn *s);
+/* Of the running server; 0 if there is none. */
+VFUC_API int vfuc_spawn_pid(const struct vfuc_spawn *s);
+/* 1 if the server has ended, with *status as of waitpid(2); 0 if it runs; -ESRCH if none was started. status may be
+ * NULL. */
+VFUC_API int vfuc_spawn_ended(struct vfuc_spawn *s, int *status);
+/* SIGTERM, and SIGKILL when the time limit is over: 0 with *status as of waitpid(2), also if it had ended before;
+ * -ETIMEDOUT: it took SIGKILL; -ESRCH if none was started. status may be NULL. */
+VFUC_API int vfuc_spawn_stop(struct vfuc_spawn *s, int *status);
+/* SIGKILL at once. */
+VFUC_API int vfuc_spawn_kill(struct vfuc_spawn *s, int *status);
+/* The last `size` - 1 bytes of what all servers of this struct have printed, with a 0 behind: how many. */
+VFUC_API size_t vfuc_spawn_log(const struct vfuc_spawn *s, char *text, size_t size);
+/* The last failure, one line, "" if there was none. Good until the next call. */
+VFUC_API const char *vfuc_spawn_error(const struct vfuc_spawn *s);
+/* A status of waitpid(2) for people, "status 3" or "signal 11 (Segmentation fault)", in `text`, which is returned. */
+VFUC_API const char *vfuc_spawn_status(int status, char *text, size_t size);
+
 /* ---- anything else --------------------------------------------------------------------------------------------- */
 
 /* A command of any kind, sent with a proper header, and its reply. */
