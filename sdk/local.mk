@@ -44,13 +44,31 @@ vfu_client_SOURCES = \
 	sdk/client/intruders.c \
 	sdk/client/live.c \
 	sdk/client/live.h \
+	sdk/client/lua.h \
+	sdk/client/luaconn.c \
+	sdk/client/luajson.c \
+	sdk/client/luastate.c \
 	sdk/client/main.c \
 	sdk/client/measure.c \
 	sdk/client/move.c \
 	sdk/client/pcicap.c \
 	sdk/client/show.c \
-	sdk/client/show.h
-vfu_client_LDADD = sdk/client/libclient.la
+	sdk/client/show.h \
+	sdk/client/testcover.c \
+	sdk/client/testfile.c \
+	sdk/client/testjunit.c \
+	sdk/client/testrun.c \
+	sdk/client/testrun.h \
+	sdk/client/testshow.c
+vfu_client_CFLAGS = $(AM_CFLAGS) $(LUA_CFLAGS)
+vfu_client_LDADD = sdk/client/libclient.la $(LUA_LIBS) $(JANSSON_LIBS)
+
+# The modules of testers' scripts, inside the program as bytes (lua/local.mk says how).
+CLIENT_MODULES = sdk/lua/module/client.lua sdk/lua/module/test.lua
+EXTRA_DIST += $(CLIENT_MODULES)
+CLIENT_MODULE_BYTES = sdk/lua/module/client.lua.h sdk/lua/module/test.lua.h
+CLEANFILES += $(CLIENT_MODULE_BYTES)
+sdk/client/vfu_client-luastate.$(OBJEXT): $(CLIENT_MODULE_BYTES)
 
 pkgconfigdir = $(libdir)/pkgconfig
 pkgconfig_DATA = sdk/pkgconfig/vfu-plugin.pc sdk/pkgconfig/vfu-client.pc

@@ -16,8 +16,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include <vfu/plugin.h>
+
+#include "sdk/client/lua.h"
+#include "sdk/client/testrun.h"
 
 #define DUMP_PIECE 65536u
 
@@ -25,6 +29,7 @@ static void main_help(void)
 {
     printf("Usage: vfu-client [OPTION]... SOCKET COMMAND [ARGUMENT]...\n"
            "       vfu-client [OPTION]... migrate SRC DST\n"
+           "       vfu-client test [OPTION]... FILE_test.lua...\n"
            "Talks to the vfio-user device behind the UNIX socket SOCKET.\n\n"
            "Commands:\n"
            "  info                               what the device is: ids, regions, capabilities, interrupts\n"
@@ -34,7 +39,8 @@ static void main_help(void)
            "  snapshot FILE                      save the device's state; it goes on running\n"
            "  restore FILE                       put a saved state in place of the present one\n"
            "  bench [REGION OFFSET]              measure round trips and bulk accesses\n"
-           "  hammer SECONDS                     do everything, good and bad, and see whether it still answers\n\n"
+           "  hammer SECONDS                     do everything, good and bad, and see whether it still answers\n"
+           "  run SCRIPT.lua [ARGUMENT]...       run a script of your own, with the device as its first argument\n\n"
            "With vfu-host, over its control socket, also while a virtual machine is attached:\n"
            "  regs [NAME]...                     registers and their fields, or some of them\n"
            "  get NAME, set NAME VALUE           one register or field, as the hardware itself would\n"
@@ -45,8 +51,9 @@ static void main_help(void)
            "  advance SECONDS                    let virtual time pass\n"
            "  reload                             swap in the script that is on disk now\n"
            "  stats                              counters\n\n"
-           "Command without SOCKET:\n"
-           "  migrate SRC DST                    move a device's state from one socket's device to another's\n\n"
+           "Commands without SOCKET:\n"
+           "  migrate SRC DST                    move a device's state from one socket's device to another's\n"
+           "  test FILE_test.lua...              run tests of devices that it starts itself: vfu-client test --help\n\n"
            "REGION is bar0 to bar5, rom, config, or an index. Numbers are decimal, or hexadecimal with 0x.\n\n"
            "Options:\n"
            "      --json        print JSON\n"
@@ -235,6 +242,13 @@ static int main_reset(struct vfuc *c, const struct settings *s, char **argv, int
     return vfuc_reset(c) < 0 ? main_failed(s, c) : 0;
 }
 
+static int main_run(struct vfuc *c, const struct settings *s, char **argv, int argc)
+{
+    if (!c && access(argv[0], R_OK) < 0)
+        return main_usage("%s: %s", argv[0], strerror(errno));
+    return c ? script_run(c, s->socket, argv, argc) : 0;
+}
+
 /* run() is called twice: without a connection, to judge the arguments before anything is touched; and with it. */
 static const struct command {
     const char *name, *arguments;
@@ -249,8 +263,9 @@ static const struct command {
     { "restore", " FILE", 1, 1, move_restore },
     { "bench", " [REGION OFFSET]", 0, 2, measure_bench },
     { "hammer", " SECONDS", 1, 1, hammer_run },
+    { "run", " SCRIPT.lua [ARGUMENT]...", 1, 255, main_run },
 };
-#define COMMANDS "info, read, write, reset, snapshot, restore, bench, hammer; with vfu-host also regs, get, set, eval, break, " \
+#define COMMANDS "info, read, write, reset, snapshot, restore, bench, hammer, run; with vfu-host also regs, get, set, eval, break, " \
                  "breaks, continue, clock, advance, reload or stats"
 
 int main_connect(struct vfuc *c, const struct settings *s)
@@ -279,6 +294,8 @@ static int main_command(struct settings *s, int argc, char **argv)
         return argc == 3 ? move_migrate(s, argv[1], argv[2]) : main_usage("the command is: vfu-client migrate SRC DST");
     if (argc < 2)
         return main_usage("a command is missing: " COMMANDS);
+    if (!strcmp(argv[0], "test"))
+        return main_usage("the options of test come behind it, and a socket named test is ./test");
     s->socket = argv[0];
     if (live_is_command(argv[1])) {
         struct live live = { s->socket, s->json, s->timed, s->timeout_ns };
@@ -324,6 +341,8 @@ int main(int argc, char **argv)
     struct settings s = { .timeout_ns = UINT64_C(5000000000) };
     int option, status;
 
+    if (argc > 1 && !strcmp(argv[1], "test"))
+        return testrun_main(argc - 1, argv + 1);
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
         switch (option) {
         case 'j':

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * testshow - what vfu-client test prints: for people a line for each file and what is to be known of failures, with a
+ * line of progress on a terminal; or TAP. Files and tests come in their order, whichever ended first. One thread.
+ */
+#define _GNU_SOURCE
+#include "sdk/client/testrun.h"
+
+#include <string.h>
+
+#define LINES_MAX 60 /* of what was printed with a failure */
+
+const char *testshow_text(const struct test_case *test, const char *key)
+{
+    return json_string_value(json_object_get(test->result, key));
+}
+
+/* Each line behind `prefix`; of very many the last. */
+static void print_lines(const char *prefix, const char *text, const char *color, const char *plain)
+{
+    int lines = 0;
+
+    for (const char *at = text; *at; at++)
+        lines += *at == '\n' || !at[1];
+    for (; *text; lines--) {
+        size_t n = strcspn(text, "\n");
+
+        if (lines <= LINES_MAX)
+            printf("%s%s%.*s%s\n", prefix, color, (int)n, text, plain);
+        else if (lines == LINES_MAX + 1)
+            printf("%s...\n", prefix);
+        text += n + (text[n] == '\n');
+    }
+}
+
+static void print_details(const struct test_run *run, const struct test_case *test, const char *prefix)
+{
+    const char *red = run->terminal && !run->tap ? "\033[31m" : "", *plain = *red ? "\033[0m" : "";
+    char inner[32];
+    const char *text = testshow_text(test, "message");
+
+    print_lines(prefix, text ? text : "no result", red, plain);
+    snprintf(inner, sizeof inner, "%s  ", prefix);
+    text = testshow_text(test, "trace");
+    if (text)
+        print_lines(inner, text, "", "");
+    text = testshow_text(test, "output");
+    if (text) {
+        printf("%sprinted:\n", prefix);
+        print_lines(inner, text, "", "");
+    }
+    text = testshow_text(test, "log");
+    if (text && *text) {
+        printf("%sthe host's log:\n", prefix);
+        print_lines(inner, text, "", "");
+    }
+}
+
+/* "#" and "\" mean something in TAP. */
+static void print_tap_name(const char *name)
+{
+    for (; *name; name++) {
+        if (*name == '#' || *name == '\\')
+            putchar('\\');
+        putchar(*name == '\n' ? ' ' : *name);
+    }
+}
+
+static void tap_case(struct test_run *run, const struct test_file *file, const struct test_case *test)
+{
+    const char *message = testshow_text(test, "message");
+
+    printf("%sok %d - ", test->status == TEST_FAILED ? "not " : "", ++run->number);
+    print_tap_name(file->path);
+    fputs(": ", stdout);
+    print_tap_name(test->name);
+    if (test->status == TEST_SKIPPED)
+        printf(" # SKIP %s", message ? message : "");
+    putchar('\n');
+    if (test->status == TEST_FAILED)
+        print_details(run, test, "# ");
+}
+
+static bool left_out(const struct test_case *test)
+{
+    return test->line < 0;
+}
+
+static void count(struct test_run *run, struct test_file *file)
+{
+    for (int i = 0; i < file->ncases; i++) {
+        struct test_case *test = &file->cases[i];
+
+        if (left_out(test))
+            continue;
+        if (test->status == TEST_UNKNOWN)
+            test->status = TEST_FAILED;
+        run->passed += test->status == TEST_PASSED;
+        run->failed += test->status == TEST_FAILED;
+        run->skipped += test->status == TEST_SKIPPED;
+    }
+    run->failed += file->error != NULL;
+}
+
+static void clear_progress(const struct test_run *run)
+{
+    if (run->progress)
+        fputs("\r\033[K", stdout);
+}
+
+static void print_coverage(const struct test_file *file)
+{
+    struct testcover_sum sum;
+    char untouched[512];
+
+    if (!testcover_sum(file->coverage, &sum, untouched, sizeof untouched))
+        return;
+    printf("  coverage: %d of %d registers, %d of %d fields, %d of %d hooks", sum.registers_touched, sum.registers,
+           sum.fields_touched, sum.fields, sum.hooks_run, sum.hooks);
+    if (sum.unmodelled)
+        printf(", %d accesses to nothing", sum.unmodelled);
+    printf("%s%s\n", *untouched ? "; not touched: " : "", untouched);
+}
+
+static void text_file(struct test_run *run, struct test_file *file)
+{
+    int passed = 0, failed = 0, skipped = 0;
+
+    for (int i = 0; i < file->ncases; i++) {
+        passed += !left_out(&file->cases[i]) && file->cases[i].status == TEST_PASSED;
+        failed += !left_out(&file->cases[i]) && file->cases[i].status == TEST_FAILED;
+        skipped += !left_out(&file->cases[i]) && file->cases[i].status == TEST_SKIPPED;
+    }
+    if (run->filtered && !file->error && !passed && !failed && !skipped)
+        return;
+    clear_progress(run);
+    printf("%s: %d passed", file->path, passed);
+    if (failed)
+        printf(", %d failed", failed);
+    if (skipped)
+        printf(", %d skipped", skipped);
+    putchar('\n');
+    if (file->error) {
+        puts(file->loaded ? "  FAILED: the file's own process" : "  FAILED: the file cannot be loaded");
+        print_lines("    ", file->error, "", "");
+    }
+    for (int i = 0; i < file->ncases; i++) {
+        const struct test_case *test = &file->cases[i];
+
+        if (left_out(test) || test->status != TEST_FAILED)
+            continue;
+        printf("  FAILED: %s (line %d)\n", test->name, test->line);
+        print_details(run, test, "    ");
+    }
+    if (run->coverage)
+        print_coverage(file);
+}
+
+static void progress(struct test_run *run)
+{
+    const struct test_file *file = NULL;
+    int total = 0;
+
+    for (int i = 0; i < run->nfiles; i++) {
+        for (int j = 0; j < run->files[i].ncases; j++)
+            total += !left_out(&run->files[i].cases[j]);
+        if (!file && run->files[i].pid > 0)
+            file = &run->files[i];
+    }
+    printf("\r\033[K[%d/%d] %s", run->done, total, file ? file->path : "");
+    fflush(stdout);
+}
+
+void testshow_update(struct test_run *run)
+{
+    while (run->shown_files < run->nfiles) {
+        struct test_file *file = &run->files[run->shown_files];
+
+        while (run->tap && run->shown_cases < file->ncases) {
+            struct test_case *test = &file->cases[run->shown_cases];
+
+            if (!left_out(test)) {
+                if (test->status == TEST_UNKNOWN && !file->ended)
+                    break;
+                if (test->status == TEST_UNKNOWN)
+                    test->status = TEST_FAILED;
+                tap_case(run, file, test);
+            }
+            run->shown_cases++;
+        }
+        if (!file->ended)
+            break;
+        count(run, file);
+        if (run->tap && file->error) {
+            printf("not ok %d - ", ++run->number);
+            print_tap_name(file->path);
+            puts(file->loaded ? ": its process" : ": it is loaded");
+            print_lines("# ", file->error, "", "");
+        } else if (!run->tap) {
+            text_file(run, file);
+        }
+        run->shown_files++;
+        run->shown_cases = 0;
+    }
+    if (run->progress)
+        progress(run);
+    fflush(stdout);
+}
+
+void testshow_end(struct test_run *run)
+{
+    bool none = !run->passed && !run->failed && !run->skipped;
+
+    clear_progress(run);
+    if (none)
+        run->failed = 1;
+    if (run->tap) {
+        if (none)
+            printf("not ok %d - there are tests\n", ++run->number);
+        printf("1..%d\n", run->number);
+        return;
+    }
+    if (none)
+        puts(run->filtered ? "no test's name matches --filter" : "no tests");
+    else
+        printf("%d tests in %d file%s: %d passed, %d failed, %d skipped (%.2f s)\n",
+               run->passed + run->failed + run->skipped, run->nfiles, run->nfiles == 1 ? "" : "s", run->passed,
+               run->failed, run->skipped, run->seconds);
+}
