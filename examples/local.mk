@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Device models in Lua, one file each.
+# Device models in Lua, one file each, with its test beside it.
 
 EXAMPLES = \
 	examples/edu.lua \
+	examples/edu_test.lua \
 	examples/gpio-idio-16.lua \
+	examples/gpio-idio-16_test.lua \
 	examples/pvpanic.lua \
 	examples/hasher.lua \
-	examples/testdev.lua
+	examples/hasher_test.lua \
+	examples/testdev.lua \
+	examples/testdev_test.lua
 examplesdir = $(datadir)/vfu-host/examples
 dist_examples_DATA = $(EXAMPLES)
 
@@ -17,6 +21,7 @@ TUTORIAL = \
 	examples/tutorial/3-behaviour.lua \
 	examples/tutorial/4-interrupt.lua \
 	examples/tutorial/5-dma.lua \
+	examples/tutorial/adder_test.lua \
 	examples/tutorial/driver.c \
 	examples/tutorial/test.c
 tutorialdir = $(examplesdir)/tutorial

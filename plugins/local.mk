@@ -13,6 +13,14 @@ plugin_LTLIBRARIES += plugins/memory/memory.la
 plugins_memory_memory_la_SOURCES = plugins/memory/memory.c
 plugins_memory_memory_la_LDFLAGS = $(MODULE_LDFLAGS)
 
+# Run by tests/devices.test.
+EXTRA_DIST += \
+	plugins/edu/edu_test.lua \
+	plugins/filter/filter_test.lua \
+	plugins/memory/memory_test.lua \
+	plugins/null/null_test.lua \
+	plugins/testdev/testdev_test.lua
+
 # Wraps another one, and makes things go wrong for it.
 plugin_LTLIBRARIES += plugins/filter/filter.la
 plugins_filter_filter_la_SOURCES = plugins/filter/filter.c

@@ -34,6 +34,9 @@ SCRIPT_TESTS = \
 	tests/testdev.test \
 	tests/tutorial.test
 
+# Of vfu-client test, and with it.
+SCRIPT_TESTS += tests/client/test.test tests/devices.test
+
 UNIT_TESTS = \
 	tests/unit/test_client \
 	tests/unit/test_client_bad \

@@ -280,13 +280,15 @@ static void search_beside(lua_State *L, const char *script)
 lua_State *luastate_new(const char *script)
 {
     static const luaL_Reg modules[] = {
-        { "vfu.client.core", open_core }, { "vfu.client", open_client }, { "vfu.test", open_test }, { NULL, NULL },
+        { "vfu.client", open_client }, { "vfu.test", open_test }, { NULL, NULL },
     };
     lua_State *L = luaL_newstate();
 
     if (!L)
         return NULL;
     luaL_openlibs(L);
+    luaL_requiref(L, "vfu.client.core", open_core, 0);
+    lua_pop(L, 1);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     luaL_setfuncs(L, modules, 0);
     lua_pop(L, 1);

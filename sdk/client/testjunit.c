@@ -119,7 +119,7 @@ static void put_case(FILE *out, const struct test_file *file, const struct test_
         fputs("/>\n", out);
     } else {
         put_failure(out, message, testshow_text(test, "trace"));
-        if (printed || log) {
+        if ((printed && *printed) || (log && *log)) {
             fputs("      <system-out>", out);
             put_text(out, printed);
             put_text(out, log);

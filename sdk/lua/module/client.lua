@@ -95,7 +95,7 @@ end
 local Window = {}
 Window.__index = Window
 
-function Window:read(offset, size) return self.dut:read(self.region, offset, size) end
+function Window:read(offset, size) return self.dut:read_bytes(self.region, offset, size) end
 function Window:write(offset, value, size) self.dut:write(self.region, offset, value, size) end
 
 for bits, size in pairs({ u8 = 1, u16 = 2, u32 = 4, u64 = 8 }) do

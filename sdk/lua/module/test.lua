@@ -230,6 +230,15 @@ function t.test(name, options, fn)
   tests[#tests + 1] = { name = name, fn = fn, options = options, device = default, line = line }
 end
 
+-- The tests of another file, beside this one, for the device of this one unless they name theirs.
+function t.include(path)
+  if running then fail("t.include is for the top of a file") end
+  if default == nil then default = own_device() end
+  local chunk, text = loadfile(resolve(path:find("[/.]") and path or "./" .. path))
+  if not chunk then fail("%s", text) end
+  return chunk()
+end
+
 function t.before(fn) befores[#befores + 1] = fn end
 function t.after(fn) afters[#afters + 1] = fn end
 
