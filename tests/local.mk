@@ -35,7 +35,7 @@ SCRIPT_TESTS = \
 	tests/tutorial.test
 
 # Of vfu-client test, and with it.
-SCRIPT_TESTS += tests/client/test.test tests/devices.test
+SCRIPT_TESTS += tests/client/control.test tests/client/test.test tests/devices.test
 
 UNIT_TESTS = \
 	tests/unit/test_client \
@@ -162,7 +162,13 @@ tests_unit_test_client_parts_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 tests_unit_test_client_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 tests_unit_test_spawn_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 
+# A control socket of control.test's own.
+CLIENT_TOOLS = tests/client/control
+tests_client_control_SOURCES = tests/client/control.c
+tests_client_control_LDADD = $(JANSSON_LIBS)
+
 if HAVE_CMOCKA
+check_PROGRAMS += $(CLIENT_TOOLS)
 check_LTLIBRARIES += $(TEST_MODULES)
 check_PROGRAMS += $(UNIT_TESTS) $(PROTOCOL_TESTS)
 TESTS += $(UNIT_TESTS) $(PROTOCOL_TESTS) $(SCRIPT_TESTS)
@@ -191,7 +197,7 @@ GUEST_TOOLS = \
 	tests/guest/pvpanic.guest \
 	tests/guest/tutorial.guest
 
-EXTRA_DIST += $(SCRIPT_TESTS) tests/driver.sh tests/summary.sh $(GUEST_TESTS) $(GUEST_TOOLS)
+EXTRA_DIST += $(SCRIPT_TESTS) tests/client/names_test.lua tests/driver.sh tests/summary.sh $(GUEST_TESTS) $(GUEST_TOOLS)
 
 # Everything that make check runs, built and not run. A make of its own: "all" is one too, and two at a time would
 # build the same archives.

@@ -321,11 +321,15 @@ static int run_script(lua_State *L)
     if (luaL_loadfile(L, argv[0]))
         return lua_error(L);
     luaL_requiref(L, "vfu.client", open_client, 0);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    lua_getfield(L, -1, "vfu.client.core");
+    lua_getfield(L, -1, "client");
     lua_getfield(L, -1, "adopt");
     lua_pushvalue(L, 1);
     lua_pushvalue(L, 2);
     lua_call(L, 2, 1);
-    lua_remove(L, -2);
+    lua_replace(L, -5);
+    lua_pop(L, 3);
     for (int i = 1; i < argc; i++)
         lua_pushstring(L, argv[i]);
     lua_call(L, argc, 1);

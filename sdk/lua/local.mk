@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# What editors and luacheck know of device scripts, and the manual that is made of it. The order is that of the manual.
+# What editors and luacheck know of device scripts and of tests, and the manual that is made of it. The order is that of the manual.
 
 LUA_LIBRARY = \
 	sdk/lua/library/vfu.lua \
 	sdk/lua/library/spec.lua \
 	sdk/lua/library/device.lua \
 	sdk/lua/library/memory.lua \
-	sdk/lua/library/ffi.lua
+	sdk/lua/library/ffi.lua \
+	sdk/lua/library/client.lua \
+	sdk/lua/library/test.lua
 lualibrarydir = $(datadir)/vfu-host/lua/library
 dist_lualibrary_DATA = $(LUA_LIBRARY)
 luasettingsdir = $(datadir)/vfu-host/lua

@@ -144,6 +144,7 @@ local instances = {
   ["vfu"] = "vfu", ["vfu.Device"] = "dev", ["vfu.Log"] = "vfu.log", ["vfu.Irq"] = "dev.irq", ["vfu.Dma"] = "dev.dma",
   ["vfu.View"] = "view", ["vfu.Buffer"] = "buffer", ["vfu.Timer"] = "timer", ["vfu.Bar"] = "bar",
   ["vfu.OnHooks"] = "dev.on", ["vfu.Register"] = "dev.REG", ["ffi"] = "ffi",
+  ["vfu.client"] = "client", ["vfu.Dut"] = "dut", ["vfu.Window"] = "dut.config", ["vfu.Memory"] = "memory", ["vfu.test"] = "t",
 }
 
 local function cell(text) return (text:gsub("|", "\\|")) end
@@ -200,7 +201,7 @@ local function render(items)
     "",
     "<!-- Written by sdk/lua/reference.lua from sdk/lua/library/*.lua: change those, then run make lua-reference. -->",
     "",
-    "Every name that a device script can use. Editors with the Lua language server show the same: point its",
+    "Every name that a device script can use, and behind them those of tests and of vfu-client's scripts. Editors with the Lua language server show the same: point its",
     "`workspace.library` to the folder `lua/library` of the installed `share/vfu-host`. The tutorial is in",
     "[tutorial.md](tutorial.md).",
     "",

@@ -23,7 +23,13 @@
 
 /* In the order of the manual: that of sdk/lua/local.mk. */
 static const char *const library[] = { LIBRARY "vfu.lua", LIBRARY "spec.lua", LIBRARY "device.lua", LIBRARY "memory.lua",
-                                       LIBRARY "ffi.lua", NULL };
+                                       LIBRARY "ffi.lua", LIBRARY "client.lua", LIBRARY "test.lua", NULL };
+
+/* Of the others: what scripts of vfu-client have. tests/client/names_test.lua looks at those. */
+static const char *const elsewhere[] = { "vfu.client", "vfu.test", "vfu.Dut", "vfu.Window", "vfu.Memory",
+                                         "vfu.ConnectOptions", "vfu.SpawnOptions", "vfu.MemoryOptions",
+                                         "vfu.TestOptions", NULL };
+
 
 static const char script[] =
     "local vfu = require 'vfu'\n"
@@ -179,6 +185,12 @@ static void mark_options(lua_State *defs, size_t k, unsigned *missing)
 /* What is defined and cannot be marked: types, list items, hooks of any name, and what the checks below look at. */
 static bool is_type(const char *name, const char *kind)
 {
+    for (int i = 0; elsewhere[i]; i++) {
+        size_t n = strlen(elsewhere[i]);
+
+        if (!strncmp(name, elsewhere[i], n) && (!name[n] || name[n] == '.' || name[n] == ':'))
+            return true;
+    }
     return !strcmp(kind, "class") || !strcmp(kind, "alias") || strchr(name, '[');
 }
 

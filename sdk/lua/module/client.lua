@@ -3,7 +3,9 @@
 -- interrupts. On top of vfu.client.core, the C library call by call. What fails raises at the line of the script.
 local core = require "vfu.client.core"
 
-local client = { host = core.host }
+local client = {}
+local inner = {} -- for vfu.test and vfu-client, not for scripts
+core.client = inner
 
 -- ---- errors
 
@@ -31,9 +33,9 @@ local function hex(value, bytes) return ("0x%0" .. (bytes or 4) * 2 .. "x"):form
 -- Reads of registers since the last look, for messages: { text =, value =, line = }.
 local seen, watching = {}, false
 
-function client.watch(on) watching = on end
+function inner.watch(on) watching = on end
 
-function client.seen()
+function inner.seen()
   local list = seen
   seen = {}
   return list
@@ -524,7 +526,7 @@ local function quoted(word) return "'" .. word:gsub("'", "'\\''") .. "'" end
 local maps = {} -- by command line: one look for all devices that are the same
 
 -- What --dump=json prints for the command line.
-function client.dump(argv)
+function inner.dump(argv)
   local words = {}
   for i, word in ipairs(argv) do words[i] = quoted(word) end
   local line = table.concat(words, " ") .. " --dump=json 2>/dev/null"
@@ -539,7 +541,7 @@ end
 
 function Device:map()
   if self.options.map then return self.options.map end
-  local map = self.dump_argv and client.dump(self.dump_argv)
+  local map = self.dump_argv and inner.dump(self.dump_argv)
   if not map then
     local socket = core.control(self.options.control or self.path .. ".control")
     if not socket then fail("no register map: the server is no vfu-host that tells it. Give one as {map = ...}") end
@@ -596,13 +598,13 @@ function client.connect(path, given)
 end
 
 -- The connection that vfu-client has made. Its interrupts are left as they are.
-function client.adopt(path, conn) return new_device(path, conn, {}) end
+function inner.adopt(path, conn) return new_device(path, conn, {}) end
 
 local function param(value) return type(value) == "boolean" and (value and "on" or "off") or tostring(value) end
 
 -- The command line of a vfu-host with the plugin.
-function client.command(plugin, options)
-  local argv, keys = { options.host or client.host, "--plugin", plugin }, {}
+function inner.command(plugin, options)
+  local argv, keys = { options.host or core.host, "--plugin", plugin }, {}
   for key in pairs(options.params or {}) do keys[#keys + 1] = key end
   table.sort(keys)
   for _, key in ipairs(keys) do argv[#argv + 1] = ("%s=%s"):format(key, param(options.params[key])) end
@@ -619,7 +621,7 @@ function client.spawn(what, given)
   options = copy
   local argv, dump = what, nil
   if type(what) == "string" then
-    dump = client.command(what, options)
+    dump = inner.command(what, options)
     argv = { table.unpack(dump) }
     argv[#argv + 1], argv[#argv + 2] = "--socket-path", "{socket}"
   end
@@ -638,5 +640,9 @@ function client.spawn(what, given)
   return dut
 end
 
-client.position, client.fail, client.hex = position, fail, hex
+client.hex = hex
+inner.position, inner.fail = position, fail
+inner.classes = { ["vfu.Dut"] = Device, ["vfu.Window"] = Window }
+inner.options = { ["vfu.ConnectOptions"] = connect_options, ["vfu.SpawnOptions"] = spawn_options,
+  ["vfu.MemoryOptions"] = memory_options }
 return client

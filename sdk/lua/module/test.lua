@@ -3,6 +3,7 @@
 -- to learn its tests, and then each test in a process of its own, with a device of its own: core.runner is its side.
 local core = require "vfu.client.core"
 local client = require "vfu.client"
+local inner = core.client
 
 local t = {}
 local runner = {}
@@ -13,7 +14,7 @@ local file = "" -- the path as given
 local default   -- the device of the tests that follow
 local running   -- { duts = {...} } while a test runs
 
-local position, fail, hex = client.position, client.fail, client.hex
+local position, fail, hex = inner.position, inner.fail, client.hex
 local Skip = {}
 
 -- ---- how values look
@@ -81,7 +82,7 @@ end
 function t.fail(message) fail("%s", tostring(message or "failed")) end
 
 function t.eq(actual, expected, what)
-  local reads = client.seen()
+  local reads = inner.seen()
   local where, a, e = difference(actual, expected, "")
   if not where then return end
   local subject = name_of(actual, reads)
@@ -92,24 +93,24 @@ function t.eq(actual, expected, what)
 end
 
 function t.ne(actual, other, what)
-  local subject = name_of(actual, client.seen())
+  local subject = name_of(actual, inner.seen())
   if difference(actual, other, "") then return end
   fail("%s%s is %s, which it should not be", said(what), subject or "the value", show(actual))
 end
 
 function t.ok(value, what)
-  local subject = name_of(value, client.seen())
+  local subject = name_of(value, inner.seen())
   if not value then fail("%s%s is %s, expected a true value", said(what), subject or "the value", show(value)) end
   return value
 end
 
 function t.no(value, what)
-  local subject = name_of(value, client.seen())
+  local subject = name_of(value, inner.seen())
   if value then fail("%s%s is %s, expected false or nil", said(what), subject or "the value", show(value)) end
 end
 
 function t.near(actual, expected, tolerance, what)
-  local subject = name_of(actual, client.seen())
+  local subject = name_of(actual, inner.seen())
   if type(actual) == "number" and math.abs(actual - expected) <= tolerance then return end
   fail("%s%s is %s, expected %s within %s", said(what), subject or "the value", show(actual), show(expected), show(tolerance))
 end
@@ -186,8 +187,7 @@ local function start(device, more)
   local options = merge(device.options, more)
   options.params = merge(device.params, more and more.params)
   options.folder = runner.folder
-  options.host = options.host or runner.host
-  -- a host that logs its accesses would log ours; one that is slow to start is named by the test's own limit
+    -- a host that logs its accesses would log ours; one that is slow to start is named by the test's own limit
   options.start_timeout = options.start_timeout or runner.limit
   local dut = client.spawn(device.path, options)
   running.duts[#running.duts + 1] = dut
@@ -216,6 +216,8 @@ end
 -- ---- tests
 
 local test_options = { params = true, irq = true, vectors = true, timeout = true, skip = true, args = true, twin = true }
+
+inner.options["vfu.TestOptions"] = test_options
 
 function t.test(name, options, fn)
   if fn == nil then options, fn = {}, options end
@@ -254,8 +256,8 @@ function runner.list()
   end
   local first = tests[1] and tests[1].device
   if first then
-    client.dump(client.command(first.path, { params = merge(first.params, tests[1].options.params),
-      args = first.options and first.options.args, host = first.options and first.options.host or runner.host }))
+    inner.dump(inner.command(first.path, { params = merge(first.params, tests[1].options.params),
+      args = tests[1].options.args, host = first.options and first.options.host }))
   end
   return out
 end
@@ -316,7 +318,7 @@ function runner.run(i)
   local test = tests[i]
   local result = { status = "passed" }
   running = { duts = {} }
-  client.watch(true)
+  inner.watch(true)
   local dut
   local good = guarded(result, function()
     if test.device then
