@@ -143,7 +143,7 @@ SKELETON_FILES = \
 	sdk/templates/c/Makefile \
 	sdk/templates/c/README.md \
 	sdk/templates/c/device.c \
-	sdk/templates/common/device_test.sh \
+	sdk/templates/common/device_test.lua \
 	sdk/templates/cpp/Makefile \
 	sdk/templates/cpp/README.md \
 	sdk/templates/cpp/device.cpp \

@@ -116,14 +116,13 @@ static int write_all(int fd, const char *bytes, size_t size)
 static int write_file(const struct skeleton *s, const struct skeleton_file *file)
 {
     char name[NAME_MAX_CHARS + 64];
-    size_t size = 0, n = strlen(file->name);
+    size_t size = 0;
     char *text = expand(s, (const char *)file->text, file->size, &size);
-    bool script = n > 3 && strcmp(file->name + n - 3, ".sh") == 0;
     int error = text ? 0 : -ENOMEM, fd = -1;
 
     file_name(s, file, name, sizeof name);
     if (!error) {
-        fd = openat(s->folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, script ? 0777 : 0666);
+        fd = openat(s->folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         error = fd < 0 ? -errno : write_all(fd, text, size);
     }
     if (fd >= 0 && close(fd) && !error)
@@ -142,7 +141,7 @@ static void next_steps(const struct skeleton *s)
            "    cd %s\n"
            "    make%s\n"
            "    vfu-host --plugin ./%s\n"
-           "The test is %s_test.sh, the device's code %s.%s; %s\n",
+           "The test is %s_test.lua, the device's code %s.%s; %s\n",
            s->name, s->lang->script ? " check" : " && make check", s->plugin, s->name, s->name, s->lang->suffix,
            s->lang->script ? "README.md says more." : "vfu-plugin(3) is its manual.");
 }

@@ -14,3 +14,4 @@ docs/vfu-plugin.3: docs/vfu-plugin.3.in docs/vfu-plugin.awk sdk/include/vfu/plug
 	  $(SED) '1,/^@REFERENCE[@]$$/d' $(srcdir)/docs/vfu-plugin.3.in; } >$@.tmp && mv $@.tmp $@
 EXTRA_DIST += docs/client.md docs/testdev.md
 EXTRA_DIST += docs/bring-up.md docs/testdev.md
+EXTRA_DIST += docs/testdev.md docs/testing.md
