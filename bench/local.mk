@@ -58,3 +58,10 @@ bench-start: all
 	+$(MAKE) $(AM_MAKEFLAGS) bench/start$(EXEEXT)
 	VFU_HOST='$(abs_top_builddir)/vfu-host' VFU_SRCDIR='$(abs_top_srcdir)' bench/start$(EXEEXT) $(BENCHFLAGS)
 .PHONY: bench-start
+
+# What a device test costs, with a host of its own: make testbench BENCHFLAGS=--quick
+EXTRA_DIST += bench/tests.sh
+testbench: all
+	VFU_HOST='$(abs_top_builddir)/vfu-host' VFU_CLIENT='$(abs_top_builddir)/vfu-client' VFU_SRCDIR='$(abs_top_srcdir)' \
+		$(SHELL) $(srcdir)/bench/tests.sh $(BENCHFLAGS)
+.PHONY: testbench
