@@ -242,7 +242,7 @@ static int control_send(struct control *control, const char *bytes, size_t size,
 static int control_line(struct control *control, struct vfuc *c, uint64_t deadline)
 {
     for (;;) {
-        char *end = memchr(control->line, '\n', control->length);
+        char *end = control->length ? memchr(control->line, '\n', control->length) : NULL;
         ssize_t n;
         int err;
 
