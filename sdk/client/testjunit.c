@@ -134,9 +134,9 @@ static void put_file(FILE *out, const struct test_file *file)
     int tests = file->error != NULL, failed = tests, skipped = 0;
 
     for (int i = 0; i < file->ncases; i++) {
-        tests += file->cases[i].line >= 0;
-        failed += file->cases[i].line >= 0 && file->cases[i].status == TEST_FAILED;
-        skipped += file->cases[i].line >= 0 && file->cases[i].status == TEST_SKIPPED;
+        tests += !file->cases[i].left_out;
+        failed += !file->cases[i].left_out && file->cases[i].status == TEST_FAILED;
+        skipped += !file->cases[i].left_out && file->cases[i].status == TEST_SKIPPED;
     }
     fputs("  <testsuite", out);
     put_attribute(out, "name", file->path);
@@ -144,7 +144,7 @@ static void put_file(FILE *out, const struct test_file *file)
             file->seconds);
     put_coverage(out, file);
     for (int i = 0; i < file->ncases; i++) {
-        if (file->cases[i].line >= 0)
+        if (!file->cases[i].left_out)
             put_case(out, file, &file->cases[i]);
     }
     if (file->error) {

@@ -86,9 +86,8 @@ static void told_tests(struct test_run *run, struct test_file *file, const json_
 
         file->cases[i].name = strdup(name ? name : "?");
         file->cases[i].line = (int)json_integer_value(json_object_get(about, "line"));
-        /* those that are left out are no cases at all */
-        if (run->filtered && file->cases[i].name && regexec(&run->filter, file->cases[i].name, 0, NULL, 0))
-            file->cases[i].status = TEST_UNKNOWN, file->cases[i].line = -1;
+        file->cases[i].left_out = run->filtered && file->cases[i].name &&
+                                  regexec(&run->filter, file->cases[i].name, 0, NULL, 0);
     }
     file->ncases = (int)n;
     file->loaded = true;

@@ -26,7 +26,7 @@ struct test_case {
     char *name;
     int line;
     enum test_status status;
-    bool running;
+    bool running, left_out; /* left_out: by --filter */
     double seconds;
     json_t *result; /* message, trace, output, log: texts, where there are any */
 };
@@ -78,10 +78,11 @@ int testjunit_write(const struct test_run *run);
 
 /* Adds what one host has told to the file's. */
 void testcover_add(json_t **all, const json_t *one);
-/* "9 of 11 registers, ..." to `out`, and the names of those that no test touched; false if nothing is known. */
 struct testcover_sum {
-    int registers, registers_touched, fields, fields_touched, hooks, hooks_run, unmodelled;
+    int registers, registers_touched, fields, fields_touched, hooks, hooks_run;
+    int unmodelled; /* accesses that met nothing */
 };
+/* The sums, and the names of registers that no test touched; false if nothing is known. */
 bool testcover_sum(const json_t *all, struct testcover_sum *sum, char *untouched, size_t size);
 
 #endif

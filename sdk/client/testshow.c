@@ -81,17 +81,12 @@ static void tap_case(struct test_run *run, const struct test_file *file, const s
         print_details(run, test, "# ");
 }
 
-static bool left_out(const struct test_case *test)
-{
-    return test->line < 0;
-}
-
 static void count(struct test_run *run, struct test_file *file)
 {
     for (int i = 0; i < file->ncases; i++) {
         struct test_case *test = &file->cases[i];
 
-        if (left_out(test))
+        if (test->left_out)
             continue;
         if (test->status == TEST_UNKNOWN)
             test->status = TEST_FAILED;
@@ -127,9 +122,9 @@ static void text_file(struct test_run *run, struct test_file *file)
     int passed = 0, failed = 0, skipped = 0;
 
     for (int i = 0; i < file->ncases; i++) {
-        passed += !left_out(&file->cases[i]) && file->cases[i].status == TEST_PASSED;
-        failed += !left_out(&file->cases[i]) && file->cases[i].status == TEST_FAILED;
-        skipped += !left_out(&file->cases[i]) && file->cases[i].status == TEST_SKIPPED;
+        passed += !file->cases[i].left_out && file->cases[i].status == TEST_PASSED;
+        failed += !file->cases[i].left_out && file->cases[i].status == TEST_FAILED;
+        skipped += !file->cases[i].left_out && file->cases[i].status == TEST_SKIPPED;
     }
     if (run->filtered && !file->error && !passed && !failed && !skipped)
         return;
@@ -147,7 +142,7 @@ static void text_file(struct test_run *run, struct test_file *file)
     for (int i = 0; i < file->ncases; i++) {
         const struct test_case *test = &file->cases[i];
 
-        if (left_out(test) || test->status != TEST_FAILED)
+        if (test->left_out || test->status != TEST_FAILED)
             continue;
         printf("  FAILED: %s (line %d)\n", test->name, test->line);
         print_details(run, test, "    ");
@@ -163,7 +158,7 @@ static void progress(struct test_run *run)
 
     for (int i = 0; i < run->nfiles; i++) {
         for (int j = 0; j < run->files[i].ncases; j++)
-            total += !left_out(&run->files[i].cases[j]);
+            total += !run->files[i].cases[j].left_out;
         if (!file && run->files[i].pid > 0)
             file = &run->files[i];
     }
@@ -179,7 +174,7 @@ void testshow_update(struct test_run *run)
         while (run->tap && run->shown_cases < file->ncases) {
             struct test_case *test = &file->cases[run->shown_cases];
 
-            if (!left_out(test)) {
+            if (!test->left_out) {
                 if (test->status == TEST_UNKNOWN && !file->ended)
                     break;
                 if (test->status == TEST_UNKNOWN)
@@ -223,7 +218,8 @@ void testshow_end(struct test_run *run)
     if (none)
         puts(run->filtered ? "no test's name matches --filter" : "no tests");
     else
-        printf("%d tests in %d file%s: %d passed, %d failed, %d skipped (%.2f s)\n",
-               run->passed + run->failed + run->skipped, run->nfiles, run->nfiles == 1 ? "" : "s", run->passed,
+        printf("%d test%s in %d file%s: %d passed, %d failed, %d skipped (%.2f s)\n",
+               run->passed + run->failed + run->skipped, run->passed + run->failed + run->skipped == 1 ? "" : "s",
+               run->nfiles, run->nfiles == 1 ? "" : "s", run->passed,
                run->failed, run->skipped, run->seconds);
 }

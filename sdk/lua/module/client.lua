@@ -625,7 +625,7 @@ function client.spawn(what, given)
     argv = { table.unpack(dump) }
     argv[#argv + 1], argv[#argv + 2] = "--socket-path", "{socket}"
   end
-  local process, text, _, log = core.spawn(argv, { timeout = options.start_timeout or 5, folder = options.folder, echo = options.echo })
+  local process, text, _, log = core.spawn(argv, { timeout = options.start_timeout or 5, folder = options.folder or inner.folder, echo = options.echo })
   if not process then fail("%s%s", text, log and log ~= "" and "; it said:\n" .. log:gsub("\n$", "") or "") end
   local conn, why = core.connect(process:socket(), { timeout = options.timeout, twin = options.twin, wait = true,
     no_multi = options.no_multi, json = options.json })

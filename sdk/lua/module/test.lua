@@ -186,7 +186,6 @@ end
 local function start(device, more)
   local options = merge(device.options, more)
   options.params = merge(device.params, more and more.params)
-  options.folder = runner.folder
     -- a host that logs its accesses would log ours; one that is slow to start is named by the test's own limit
   options.start_timeout = options.start_timeout or runner.limit
   local dut = client.spawn(device.path, options)
@@ -318,6 +317,7 @@ function runner.run(i)
   local test = tests[i]
   local result = { status = "passed" }
   running = { duts = {} }
+  inner.folder = runner.folder -- goes with the test, however that ends
   inner.watch(true)
   local dut
   local good = guarded(result, function()
