@@ -63,6 +63,7 @@ static struct {
     volatile sig_atomic_t hits;
     double seconds;
     int fd; /* where the line is noted */
+    char text[64];
 } limit = { .fd = -1 };
 
 /* The innermost line of the script. Allocates nothing: it runs in the signal's handler too. */
@@ -87,9 +88,20 @@ static void limit_hook(lua_State *L, lua_Debug *unused)
         ;
     if (ar.currentline <= 0 || strncmp(ar.source, "=vfu.", 5) == 0)
         return;
-    lua_pushfstring(L, "%s:%d: it hung here: the time limit of %f s is over", ar.short_src, ar.currentline,
-                    limit.seconds);
+    lua_pushfstring(L, "%s:%d%s", ar.short_src, ar.currentline, limit.text);
     lua_error(L);
+}
+
+/* FILE:LINE and the text, with what is safe in a signal's handler. */
+static void note_line(const lua_Debug *ar)
+{
+    char digits[16] = "", *first = digits + sizeof digits - 1;
+
+    for (int n = ar->currentline; n > 0; n /= 10)
+        *--first = (char)('0' + n % 10);
+    if (write(limit.fd, ar->short_src, strlen(ar->short_src)) > 0 && write(limit.fd, ":", 1) > 0 &&
+        write(limit.fd, first, strlen(first)) > 0)
+        (void)!write(limit.fd, limit.text, strlen(limit.text));
 }
 
 static void limit_alarm(int number)
@@ -103,8 +115,7 @@ static void limit_alarm(int number)
     }
     /* The script waits inside a function of C, so that its stack stands still. */
     if (script_line(limit.L, &ar))
-        dprintf(limit.fd, "%s:%d: it hung here: the time limit of %g s is over", ar.short_src, ar.currentline,
-                limit.seconds);
+        note_line(&ar);
     _exit(124);
 }
 
@@ -127,6 +138,7 @@ static void limit_start(lua_State *L, double seconds, const char *folder)
     limit.L = L;
     limit.hits = 0;
     limit.seconds = seconds;
+    snprintf(limit.text, sizeof limit.text, ": it hung here: the time limit of %g s is over", seconds);
     sigaction(SIGALRM, &action, NULL);
     limit_set(seconds);
 }
