@@ -26,6 +26,7 @@
 
 #define EXIT_USAGE 2
 #define JOBS_MAX 256
+#define LOADING 2.5 /* seconds beyond twice the limit */
 #define LINE_LIMIT (64u << 20)
 #define FOLDER_MAX 40 /* sockets are made some levels below, and have short paths */
 
@@ -230,6 +231,7 @@ static void start_file(struct test_run *run, int index)
     }
     close(fds[1]);
     file->fd = fds[0];
+    file->start = now();
     if (file->pid < 0) {
         file->pid = 0;
         close(file->fd);
@@ -237,6 +239,27 @@ static void start_file(struct test_run *run, int index)
         set_error(file, "cannot start a process for it");
         file->ended = true;
     }
+}
+
+/* A file that hangs while it is loaded stops itself; this is for one that cannot: milliseconds until the next look. */
+static int watch_loading(struct test_run *run)
+{
+    double left = 3600;
+
+    for (int i = 0; i < run->nfiles; i++) {
+        struct test_file *file = &run->files[i];
+        double of_this = file->start + 2 * run->limit + LOADING - now();
+
+        if (file->pid <= 0 || file->loaded || file->error)
+            continue;
+        if (of_this <= 0) {
+            set_error(file, "it hung while it was loaded");
+            kill(file->pid, SIGKILL);
+        } else if (of_this < left) {
+            left = of_this;
+        }
+    }
+    return (int)(left * 1000) + 1;
 }
 
 /* 0, or the signal that ended it. */
@@ -258,7 +281,7 @@ static int run_files(struct test_run *run, int signals)
         for (int i = 0; i < run->nfiles; i++)
             fds[i] = (struct pollfd){ .fd = run->files[i].fd, .events = POLLIN };
         fds[run->nfiles] = (struct pollfd){ .fd = signals, .events = POLLIN };
-        if (poll(fds, (nfds_t)run->nfiles + 1, -1) < 0)
+        if (poll(fds, (nfds_t)run->nfiles + 1, watch_loading(run)) < 0)
             continue;
         for (int i = 0; i < run->nfiles; i++) {
             if (fds[i].revents && run->files[i].fd >= 0)

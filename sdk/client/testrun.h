@@ -38,6 +38,7 @@ struct test_file {
     char *line;
     size_t length, room;
     bool loaded, ended;
+    double start; /* of its process */
     char *error; /* it could not be loaded, or its process broke */
     struct test_case *cases;
     int ncases;
