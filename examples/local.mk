@@ -7,6 +7,7 @@ EXAMPLES = \
 	examples/gpio-idio-16.lua \
 	examples/gpio-idio-16_test.lua \
 	examples/pvpanic.lua \
+	examples/pvpanic_test.lua \
 	examples/hasher.lua \
 	examples/hasher_test.lua \
 	examples/testdev.lua \
