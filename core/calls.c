@@ -150,6 +150,17 @@ static int64_t run_poll_every(struct host *host, const struct call_args *a)
     return work_poll_every(host, a->n[0]);
 }
 
+static int64_t run_bar_access(struct host *host, const struct call_args *a)
+{
+    return device_access(host->dev, a->p[0]);
+}
+
+static int64_t run_irq_level(struct host *host, const struct call_args *a)
+{
+    irq_level(host->dev->irq, a->n[0]);
+    return 0;
+}
+
 static int64_t run_config_read(struct host *host, const struct call_args *a)
 {
     return confighw_read(&host->dev->config, (uint32_t)a->n[0], (uint32_t)a->n[1], a->p[0]);
@@ -215,6 +226,8 @@ static const struct {
     [HOST_CONFIG_WRITE] = { "config write", 0, run_config_write },
     [HOST_REGION_LOOK] = { "regions look", 0, run_region_look },
     [HOST_REGION_DOORBELL] = { "regions doorbell", 0, run_region_doorbell },
+    [HOST_BAR_ACCESS] = { "bar_access", 0, run_bar_access },
+    [HOST_IRQ_LEVEL] = { "irq_level", ANY_IRQ, run_irq_level },
 };
 
 const char *calls_name(enum host_call call)
@@ -388,6 +401,16 @@ static int32_t call_poll_every(const struct vfu_host *table, uint64_t interval)
     return (int32_t)INVOKE(HOST_POLL_EVERY, .n = { interval });
 }
 
+static int32_t call_bar_access(const struct vfu_host *table, struct vfu_access *access)
+{
+    return (int32_t)INVOKE(HOST_BAR_ACCESS, .p = { access });
+}
+
+static int32_t call_irq_level(const struct vfu_host *table, uint64_t bits)
+{
+    return (int32_t)INVOKE(HOST_IRQ_LEVEL, .n = { bits });
+}
+
 void calls_fill(struct vfu_host *table)
 {
     table->irq_raise = call_irq_raise;
@@ -405,4 +428,6 @@ void calls_fill(struct vfu_host *table)
     table->watch_fd = call_watch_fd;
     table->unwatch_fd = call_unwatch_fd;
     table->poll_every = call_poll_every;
+    table->bar_access = call_bar_access;
+    table->irq_level = call_irq_level;
 }

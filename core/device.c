@@ -18,7 +18,12 @@
 
 static void level_changed(void *ctx, uint64_t bits)
 {
-    irq_level(((struct device *)ctx)->irq, bits);
+    struct device *dev = ctx;
+
+    if (dev->own_level && dev->created)
+        dev->plugin->table.irq_level(dev->self, bits);
+    else
+        irq_level(dev->irq, bits);
 }
 
 static void fire_event(void *ctx, uint32_t event, uint64_t arg)
@@ -337,6 +342,15 @@ static int make_regions(struct device *dev)
             }
             region->raw = guard_access;
         }
+        if (!error && (d->bars[i].flags & VFU_BAR_INTERCEPT)) {
+            if (!VFU_HAS(&dev->plugin->table, intercept)) {
+                log_error(dev->name, "BAR %u has VFU_BAR_INTERCEPT, but the plugin has no intercept callback",
+                          d->bars[i].index);
+                return -ENOEXEC;
+            }
+            region->intercept = guard_intercept;
+            dev->intercepts = true;
+        }
     }
     if (!error && d->desc.rom_size)
         error = region_init_rom(&dev->regions[VFU_REGION_ROM], dev->name, d->desc.rom, d->desc.rom_size);
@@ -368,7 +382,7 @@ static int make_parts(struct device *dev, const struct device_options *options)
         error = dirty_new(&dev->dirty, dev->name, 0);
     if (error)
         return error;
-    dev->ioevent.denied = !(d->caps & VFU_CAP_DOORBELL);
+    dev->ioevent.denied = !(d->caps & VFU_CAP_DOORBELL) || dev->intercepts;
     watch_msix(dev);
     watch_init(dev);
     pci_config_listen(&dev->config, &config_events, dev);
@@ -389,6 +403,11 @@ static int make_plugin(struct device *dev, const struct vfu_params *params)
     const struct vfu_regmap_ops *ops = NULL;
     int error;
 
+    dev->own_level = dev->description.desc.pci_flags & VFU_PCI_OWN_LEVEL;
+    if (dev->own_level && !VFU_HAS(table, irq_level)) {
+        log_error(dev->name, "VFU_PCI_OWN_LEVEL is set, but the plugin has no irq_level callback");
+        return -ENOEXEC;
+    }
     error = host_result(&dev->host, RESULT_CREATE, table->create(&dev->host.table, params, &dev->self), 0);
     if (error) {
         log_error(dev->name, "the plugin could not create the device: %s", strerror(-error));
@@ -611,8 +630,30 @@ int device_write(struct device *dev, uint32_t index, uint64_t offset, uint32_t s
         return 0;
     }
     error = region_write(&dev->regions[index], offset, size, bytes);
-    if (!error)
+    if (!error && !dev->regions[index].intercept) /* else it may have gone nowhere; device_access knows */
         ioevent_wrote(&dev->ioevent, index, offset, size, bytes);
+    return error;
+}
+
+int device_access(struct device *dev, struct vfu_access *access)
+{
+    bool write = access->flags & VFU_ACCESS_WRITE;
+    struct region *region;
+    uint8_t bytes[8];
+    int error;
+
+    if (access->region > VFU_REGION_BAR5)
+        return -EINVAL;
+    region = &dev->regions[access->region];
+    if (access->offset > region->size || access->size > region->size - access->offset || !access->size ||
+        (access->size > 8 && !access->data))
+        return -EINVAL;
+    if (write && dev->stopped)
+        return -EBUSY;
+    error = region_access(region, access, bytes);
+    if (!error && write)
+        ioevent_wrote(&dev->ioevent, access->region, access->offset, access->size,
+                      access->size > 8 ? access->data : bytes);
     return error;
 }
 

@@ -83,6 +83,8 @@ struct device {
     const struct vfu_config_ops *config_ops; /* the plugin's, or NULL */
     uint32_t max_dma_maps;
     uint32_t mapped; /* a bit for each region whose memory the client has been given */
+    bool intercepts; /* some BAR: no doorbell has an event fd */
+    bool own_level;  /* the plugin does with the level register's bits what it likes */
     bool attached;
     bool resetting;
     bool holding; /* quiesced only while mapped memory goes */
@@ -110,6 +112,8 @@ uint64_t device_region_size(const struct device *dev, uint32_t index);
 /* Software's access. 0; -EINVAL out of bounds or no such region; -EBUSY a write while stopped; the model's error. */
 int device_read(struct device *dev, uint32_t index, uint64_t offset, uint32_t size, uint8_t *bytes);
 int device_write(struct device *dev, uint32_t index, uint64_t offset, uint32_t size, const uint8_t *bytes);
+/* The same, of a BAR and behind what the plugin intercepts, for vfu_host.bar_access. */
+int device_access(struct device *dev, struct vfu_access *access);
 /* The same, for plain registers of a BAR: inline, true if it was one. */
 static inline bool device_read_plain(const struct device *dev, uint32_t bar, uint64_t offset, uint32_t size, uint8_t *bytes)
 {

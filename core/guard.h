@@ -22,6 +22,8 @@ struct device;
 
 /* In the place of vfu_plugin.access, with the device as self. */
 int32_t guard_access(void *dev, struct vfu_access *access);
+/* In the place of vfu_plugin.intercept, likewise. */
+int32_t guard_intercept(void *dev, struct vfu_access *access);
 /* In the place of the plugin's hooks (NULL: it has none), with the device as self. */
 const struct vfu_regmap_ops *guard_hooks(struct device *dev, const struct vfu_regmap_ops *hooks);
 void guard_fini(struct guard *guard);

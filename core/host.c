@@ -92,6 +92,7 @@ int32_t host_result(struct host *host, enum host_result which, int32_t result, i
     static const char *const names[RESULTS] = {
         [RESULT_CREATE] = "create", [RESULT_ACCESS] = "access",
         [RESULT_HOOK] = "register hook", [RESULT_LOCK] = "lock", [RESULT_RESET] = "reset", [RESULT_POLL] = "poll",
+        [RESULT_INTERCEPT] = "intercept",
     };
 
     if (result <= most && result >= -4095)

@@ -49,6 +49,8 @@ enum host_call {
     HOST_CONFIG_WRITE,
     HOST_REGION_LOOK,
     HOST_REGION_DOORBELL,
+    HOST_BAR_ACCESS,
+    HOST_IRQ_LEVEL,
     HOST_CALLS,
     HOST_LOG = HOST_CALLS, /* not checked, but for "after destroy" */
     HOST_GUEST_ERROR,
@@ -65,6 +67,7 @@ enum host_result {
     RESULT_LOCK,
     RESULT_RESET,
     RESULT_POLL,
+    RESULT_INTERCEPT,
     RESULT_OVERRUN, /* not a result: bytes beside an access */
     RESULT_QUIESCE, /* neither: quiesce does not return */
     RESULTS,

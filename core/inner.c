@@ -206,6 +206,16 @@ static int32_t inner_poll_every(const struct vfu_host *table, uint64_t interval)
     OUTWARDS(HOST_POLL_EVERY, poll_every, interval);
 }
 
+static int32_t inner_bar_access(const struct vfu_host *table, struct vfu_access *access)
+{
+    OUTWARDS(HOST_BAR_ACCESS, bar_access, access);
+}
+
+static int32_t inner_irq_level(const struct vfu_host *table, uint64_t bits)
+{
+    OUTWARDS(HOST_IRQ_LEVEL, irq_level, bits);
+}
+
 /* ---- extensions -------------------------------------------------------------------------------------------------- */
 
 static const struct vfu_host_regmap *outer_regmap(const struct vfu_host *outer)
@@ -376,6 +386,8 @@ static void fill_table(struct inner *inner)
     FORWARD(unwatch_fd);
     FORWARD(bar_memory);
     FORWARD(poll_every);
+    FORWARD(bar_access);
+    FORWARD(irq_level);
 #undef FORWARD
 }
 

@@ -59,7 +59,8 @@ static int check_size(const char *who, const struct vfu_bar *bar)
 
 static int check_flags(const char *who, const struct vfu_bar *bar)
 {
-    const uint32_t known = VFU_BAR_PREFETCH | VFU_BAR_RAM | VFU_BAR_MMAP | VFU_BAR_BIG_ENDIAN | VFU_BAR_RAW;
+    const uint32_t known = VFU_BAR_PREFETCH | VFU_BAR_RAM | VFU_BAR_MMAP | VFU_BAR_BIG_ENDIAN | VFU_BAR_RAW |
+                           VFU_BAR_INTERCEPT;
     const char *wrong = NULL;
 
     if ((bar->flags & ~known) || (bar->access_sizes & ~ALL_SIZES) || bar->unmapped > VFU_UNMAPPED_ERROR)
@@ -70,6 +71,8 @@ static int check_flags(const char *who, const struct vfu_bar *bar)
         wrong = "it can be mapped only if it is memory";
     else if (bar->type == VFU_BAR_IO && (bar->flags & (VFU_BAR_MMAP | VFU_BAR_PREFETCH)))
         wrong = "an I/O BAR cannot be mapped or prefetched";
+    else if ((bar->flags & VFU_BAR_INTERCEPT) && (bar->flags & VFU_BAR_MMAP))
+        wrong = "what the client maps cannot be intercepted";
     else if (bar->nareas && !(bar->flags & VFU_BAR_MMAP))
         wrong = "it has mappable areas, but is not mappable";
     else if (bar->nareas > AREAS_MAX || (bar->nareas && !bar->areas))
@@ -191,7 +194,8 @@ int region_init(struct region *region, const char *who, const struct vfu_bar *ba
     region->access_sizes = bar->access_sizes ? bar->access_sizes : ALL_SIZES;
     region->unmapped = bar->unmapped;
     region->map = regmap_any(map, bar->index) ? map : NULL;
-    region->registers = regmap_span(map, bar->index);
+    if (!(bar->flags & VFU_BAR_INTERCEPT)) /* then there is no short way */
+        region->registers = regmap_span(map, bar->index);
     err = copy_areas(region, bar);
     if (!err)
         err = check_areas(region);
@@ -363,7 +367,9 @@ static void to_bytes(uint8_t *bytes, uint32_t size, bool big, uint64_t value)
     memcpy(bytes, &value, size);
 }
 
-static int raw(struct region *region, uint64_t offset, uint32_t size, uint8_t *in, const uint8_t *out)
+typedef int32_t handler(void *self, struct vfu_access *access);
+
+static int hand_to(struct region *region, handler *to, uint64_t offset, uint32_t size, uint8_t *in, const uint8_t *out)
 {
     bool big = region->flags & VFU_BAR_BIG_ENDIAN;
     struct vfu_access access = {
@@ -382,14 +388,24 @@ static int raw(struct region *region, uint64_t offset, uint32_t size, uint8_t *i
     } else if (out) {
         access.value = from_bytes(out, size, big);
     }
+    result = to(region->self, &access);
+    if (result < 0)
+        return result;
+    if (in && size <= 8)
+        to_bytes(in, size, big, access.value);
+    return 0;
+}
+
+static int raw(struct region *region, uint64_t offset, uint32_t size, uint8_t *in, const uint8_t *out)
+{
+    int result;
+
     if (out)
         other(region, WATCH_RAW, offset, size, out, true);
-    result = region->raw(region->self, &access);
-    if (result >= 0 && in && size <= 8)
-        to_bytes(in, size, big, access.value);
+    result = hand_to(region, region->raw, offset, size, in, out);
     if (in)
         other(region, WATCH_RAW, offset, size, result < 0 ? NULL : in, false);
-    return result < 0 ? result : 0;
+    return result;
 }
 
 /* One move for what a driver takes for one, since the client may look at the same memory. */
@@ -533,10 +549,9 @@ static int around_window(struct region *region, uint64_t offset, uint32_t size, 
     return err;
 }
 
-static int access_slowly(struct region *region, uint64_t offset, uint32_t size, uint8_t *in, const uint8_t *out)
+/* Behind window and interceptor. */
+static int access_rest(struct region *region, uint64_t offset, uint32_t size, uint8_t *in, const uint8_t *out)
 {
-    if (window(region, offset, size, in, out) || (region->readonly && out))
-        return 0;
     if (region->unmapped == VFU_UNMAPPED_ERROR && !mapped(region, offset, size))
         return unmapped(region, offset, size,
                         size > 8 || width_fits(region, offset, size) ? UNMODELLED_NOTHING : misfit(region, size), in, out);
@@ -546,6 +561,30 @@ static int access_slowly(struct region *region, uint64_t offset, uint32_t size, 
     if (!width_fits(region, offset, size))
         return unmapped(region, offset, size, misfit(region, size), in, out);
     return piece(region, offset, size, in, out);
+}
+
+static int access_slowly(struct region *region, uint64_t offset, uint32_t size, uint8_t *in, const uint8_t *out)
+{
+    if (window(region, offset, size, in, out) || (region->readonly && out))
+        return 0;
+    if (region->intercept)
+        return hand_to(region, region->intercept, offset, size, in, out);
+    return access_rest(region, offset, size, in, out);
+}
+
+int region_access(struct region *region, struct vfu_access *access, uint8_t bytes[8])
+{
+    bool write = access->flags & VFU_ACCESS_WRITE, big = region->flags & VFU_BAR_BIG_ENDIAN;
+    uint8_t *data = access->size > 8 ? access->data : bytes;
+    int err = 0;
+
+    if (write && access->size <= 8)
+        to_bytes(bytes, access->size, big, access->value);
+    if (!window(region, access->offset, access->size, write ? NULL : data, write ? data : NULL))
+        err = access_rest(region, access->offset, access->size, write ? NULL : data, write ? data : NULL);
+    if (!err && !write && access->size <= 8)
+        access->value = from_bytes(bytes, access->size, big);
+    return err;
 }
 
 /* The register that takes the access whole, if it can be seen at a glance. */
@@ -594,7 +633,8 @@ void region_watch(struct region *region, bool on)
 
 uint8_t *region_plain(struct region *region, uint64_t offset, uint64_t size, bool write)
 {
-    if (!region->memory || region->watching || !size || offset >= region->size || size > region->size - offset)
+    if (!region->memory || region->watching || region->intercept || !size || offset >= region->size ||
+        size > region->size - offset)
         return NULL;
     if ((write && region->readonly) || meets_window(region, offset, size) || gap(region, offset, offset + size) != size)
         return NULL;

@@ -37,6 +37,8 @@ struct region {
     /* The plugin's raw handler, or NULL. */
     int32_t (*raw)(void *self, struct vfu_access *access);
     void *self;
+    /* The plugin's interceptor, or NULL: it gets each access whole, behind the window. */
+    int32_t (*intercept)(void *self, struct vfu_access *access);
     /* A window that the host serves itself (MSI-X table and PBA), judged before anything else; or NULL.
      * True if it took the access. */
     bool (*window)(void *ctx, uint64_t offset, uint32_t size, uint8_t *bytes, bool write);
@@ -64,6 +66,8 @@ int region_write(struct region *region, uint64_t offset, uint32_t size, const ui
 
 /* Whether region->watch hears of every access. */
 void region_watch(struct region *region, bool on);
+/* What the access does without the interceptor; offset and size are checked, as above. bytes: those of `value`. */
+int region_access(struct region *region, struct vfu_access *access, uint8_t bytes[8]);
 
 /*
  * The shortest way: an access of an allowed width to one plain register. False: not that, and nothing has happened.

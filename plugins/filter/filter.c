@@ -529,6 +529,8 @@ const struct vfu_plugin *vfu_plugin_entry(void)
         .extension = extension,
         .doorbell = vfu_wrap_doorbell,
         .poll = vfu_wrap_poll,
+        .intercept = vfu_wrap_intercept,
+        .irq_level = vfu_wrap_irq_level,
     };
 
     return &plugin;

@@ -56,6 +56,8 @@ struct vfu_wrap {
     const struct vfu_migration_ops *state;
     const struct vfu_config_ops *config;
     const struct vfu_introspect *look;
+    uint32_t intercepts; /* the BARs that the inner plugin intercepts, a bit each; vfu_wrap_describe finds out */
+    uint32_t own_level;  /* it has VFU_PCI_OWN_LEVEL */
 };
 
 /* The struct vfu_wrap that a function of w->table is called for. */
@@ -117,6 +119,14 @@ VFU_WRAP_API int32_t vfu_wrap_describe(struct vfu_wrap *w, const struct vfu_host
     w->inner->self = desc->self;
     desc->self = self;
     desc->needs |= w->plugin->needs;
+    for (uint32_t i = 0; !error && desc->bars && i < desc->nbars; i++) {
+        const struct vfu_bar *bar = (const struct vfu_bar *)((const char *)desc->bars +
+                                                             (size_t)i * (desc->bar_size ? desc->bar_size : sizeof *bar));
+
+        if ((bar->flags & VFU_BAR_INTERCEPT) && VFU_HAS(w->plugin, intercept))
+            w->intercepts |= UINT32_C(1) << (bar->index & 31);
+    }
+    w->own_level = (desc->pci_flags & VFU_PCI_OWN_LEVEL) && VFU_HAS(w->plugin, irq_level);
     if (!desc->name)
         desc->name = w->plugin->name;
     if (!desc->doc)
@@ -146,6 +156,26 @@ VFU_WRAP_API int32_t vfu_wrap_access(void *self, struct vfu_access *access)
     struct vfu_wrap *w = (struct vfu_wrap *)self;
 
     return VFU_HAS(w->plugin, access) ? w->plugin->access(w->inner->self, access) : -EIO;
+}
+
+/* Both where the wrapper's own flags ask for them, or the inner plugin's: who does not intercept passes on to the host. */
+VFU_WRAP_API int32_t vfu_wrap_intercept(void *self, struct vfu_access *access)
+{
+    struct vfu_wrap *w = (struct vfu_wrap *)self;
+
+    if (w->intercepts >> (access->region & 31) & 1)
+        return w->plugin->intercept(w->inner->self, access);
+    return w->inner->host->bar_access(w->inner->host, access);
+}
+
+VFU_WRAP_API void vfu_wrap_irq_level(void *self, uint64_t bits)
+{
+    struct vfu_wrap *w = (struct vfu_wrap *)self;
+
+    if (w->own_level)
+        w->plugin->irq_level(w->inner->self, bits);
+    else
+        w->inner->host->irq_level(w->inner->host, bits);
 }
 
 VFU_WRAP_API int32_t vfu_wrap_reset(void *self, uint32_t kind)

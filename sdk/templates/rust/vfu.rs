@@ -439,6 +439,8 @@ pub struct vfu_host {
     pub bar_memory: Option<unsafe extern "C" fn(*const vfu_host, u32) -> *mut c_void>,
     pub poll_every: Option<unsafe extern "C" fn(*const vfu_host, u64) -> i32>,
     pub open: Option<unsafe extern "C" fn(*const vfu_host, *const c_char, *const *const c_char, u32, *mut *mut vfu_inner) -> i32>,
+    pub bar_access: Option<unsafe extern "C" fn(*const vfu_host, *mut vfu_access) -> i32>,
+    pub irq_level: Option<unsafe extern "C" fn(*const vfu_host, u64) -> i32>,
 }
 impl vfu_host {
     pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
@@ -571,6 +573,8 @@ pub struct vfu_plugin {
     pub extension: Option<unsafe extern "C" fn(*const c_char) -> *const c_void>,
     pub doorbell: Option<unsafe extern "C" fn(*mut c_void, u32, u64)>,
     pub poll: Option<unsafe extern "C" fn(*mut c_void) -> i32>,
+    pub intercept: Option<unsafe extern "C" fn(*mut c_void, *mut vfu_access) -> i32>,
+    pub irq_level: Option<unsafe extern "C" fn(*mut c_void, u64)>,
 }
 impl vfu_plugin {
     pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
@@ -629,6 +633,7 @@ pub const VFU_BAR_RAM: u32 = 1 << 1;
 pub const VFU_BAR_MMAP: u32 = 1 << 2;
 pub const VFU_BAR_BIG_ENDIAN: u32 = 1 << 3;
 pub const VFU_BAR_RAW: u32 = 1 << 4;
+pub const VFU_BAR_INTERCEPT: u32 = 1 << 5;
 pub const VFU_UNMAPPED_ZEROS: u32 = 0;
 pub const VFU_UNMAPPED_ONES: u32 = 1;
 pub const VFU_UNMAPPED_ERROR: u32 = 2;
@@ -636,6 +641,7 @@ pub const VFU_PCI_EXPRESS: u32 = 1 << 0;
 pub const VFU_PCI_FLR: u32 = 1 << 1;
 pub const VFU_PCI_PM: u32 = 1 << 2;
 pub const VFU_PCI_NO_SOFT_RESET: u32 = 1 << 3;
+pub const VFU_PCI_OWN_LEVEL: u32 = 1 << 4;
 pub const VFU_DOORBELL_MATCH: u32 = 1 << 0;
 pub const VFU_DOORBELL_SHADOW: u32 = 1 << 1;
 pub const VFU_DOORBELLS_MAX: u32 = 256;

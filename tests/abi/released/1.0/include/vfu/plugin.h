@@ -207,6 +207,7 @@ struct vfu_regmap {
 #define VFU_BAR_MMAP (1u << 2)       /* the client may map all of it (areas: some of it); needs VFU_BAR_RAM, VFU_CAP_MMAP */
 #define VFU_BAR_BIG_ENDIAN (1u << 3) /* all of its registers are, and integers of its raw accesses */
 #define VFU_BAR_RAW (1u << 4)        /* what no register covers goes to vfu_plugin.access */
+#define VFU_BAR_INTERCEPT (1u << 5)  /* all that software does goes to vfu_plugin.intercept; not with VFU_BAR_MMAP */
 
 /* What an access meets that no register, memory or raw handler covers, that is misaligned or of a width not allowed. */
 #define VFU_UNMAPPED_ZEROS 0u /* reads 0, writes are dropped */
@@ -244,6 +245,7 @@ struct vfu_pci_cap {
 #define VFU_PCI_FLR (1u << 1)           /* function level reset; means VFU_PCI_EXPRESS */
 #define VFU_PCI_PM (1u << 2)            /* has a power management capability, D0 and D3hot */
 #define VFU_PCI_NO_SOFT_RESET (1u << 3) /* keeps its state from D3hot to D0 */
+#define VFU_PCI_OWN_LEVEL (1u << 4)     /* irq_level's bits go to vfu_plugin.irq_level, which does with them what it likes */
 
 /* A place whose writes ring a bell: vfu_plugin.doorbell is called. The client may take the write away from the socket
  * with an event fd (VFIO_USER_DEVICE_GET_REGION_IO_FDS); a write that comes as a message rings it too, after the register
@@ -620,6 +622,14 @@ struct vfu_host {
      */
     int32_t (*open)(const struct vfu_host *host, const char *spec, const char *const *items, uint32_t nitems,
                     struct vfu_inner **inner);
+
+    /* An access of software to a BAR, as if none were intercepted: registers with their masks and hooks, memory, raw
+     * handler, doorbells. `region` is a BAR's index, `size` up to 8 with `value`, more with `data`. -EINVAL outside of the
+     * BAR, -EBUSY a write while stopped for migration, else the access's own result. */
+    int32_t (*bar_access)(const struct vfu_host *host, struct vfu_access *access);
+    /* What the host does by itself without VFU_PCI_OWN_LEVEL: a bit that was not set in the last call sends vector 0 (MSI
+     * and MSI-X), INTx is asserted while there are any. Needs VFU_CAP_INTX, _MSI or _MSIX. */
+    int32_t (*irq_level)(const struct vfu_host *host, uint64_t bits);
 };
 #define VFU_IRQ_PENDING 1
 #define VFU_EVENT_MAX 0xffffffu
@@ -784,6 +794,15 @@ struct vfu_plugin {
     void (*doorbell)(void *self, uint32_t index, uint64_t value);
     /* VFU_CAP_POLL: looks for work, does some of it, soon returns. 1: there was some; 0: none. See vfu_host.poll_every. */
     int32_t (*poll)(void *self);
+    /*
+     * VFU_BAR_INTERCEPT: an access of software to that BAR, whole, before anything else of the device has seen it (but the
+     * MSI-X table and PBA, which are the host's). vfu_host.bar_access does what it would have done. `size` is anything from
+     * 1 up, `value` has up to 8 bytes of it, as the BAR's byte order has them; longer ones are in `data`. A negative result
+     * is the protocol's error of the access. Such a device gives out no event fds for its doorbells: all writes come here.
+     */
+    int32_t (*intercept)(void *self, struct vfu_access *access);
+    /* VFU_PCI_OWN_LEVEL: level register & mask register are `bits` now. vfu_host.irq_level is what follows without it. */
+    void (*irq_level)(void *self, uint64_t bits);
 };
 
 /* The one symbol that a plugin exports. Called once for each device; the table lives as long as the file is loaded. */
