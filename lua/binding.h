@@ -83,6 +83,7 @@ enum { HOOK_RESET, HOOK_ATTACH, HOOK_DETACH, HOOK_POWER, HOOK_SAVE, HOOK_LOAD, H
 struct task;
 struct arena;
 struct ffi_room;
+struct wrapper;
 
 struct script {
     lua_State *L;
@@ -93,6 +94,8 @@ struct script {
     char *path;
     int result;  /* of describe, where the host has explained it already */
     bool sealed; /* the script has run: nothing more can be declared */
+    const struct vfu_params *given; /* what describe was called with; NULL afterwards */
+    struct wrapper *wrap;           /* the plugin that the script has opened, or NULL */
 
     /* memory and collection */
     size_t used, limit, gc_mark, gc_seen;
@@ -100,6 +103,7 @@ struct script {
 
     /* time: epoch is odd while a callback runs; the ticker copies it to stale when it has run too long */
     _Atomic uint64_t epoch, stale;
+    uint32_t depth; /* calls into Lua that are inside of each other: hooks of a wrapper */
     uint64_t budget, seen_epoch, seen_ns; /* seen_*: the ticker's */
     bool stuck;                           /* the ticker's */
     struct script *next_timed;
@@ -163,6 +167,7 @@ lua_Integer util_opt_integer(lua_State *L, int i, const char *what, const char *
 bool util_opt_bool(lua_State *L, int i, const char *what, const char *key);
 const char *util_opt_string(lua_State *L, int i, const char *what, const char *key); /* kept with the script, or NULL */
 int util_errno(const char *name);                                                    /* "EIO": EIO; 0 if it is none */
+const char *util_errno_name(int number);
 bool util_size(const char *text, lua_Integer *value);
 /* A table that reads from `members` (on top of the stack, replaced) and refuses to be written. */
 void util_push_proxy(lua_State *L, const char *what, lua_CFunction newindex);
@@ -189,8 +194,10 @@ void budget_arm(lua_State *L);
 extern _Atomic bool budget_asleep;
 void budget_wake(void);
 
-/* ---- declare.c, params.c, map.c ---- */
+/* ---- device.c, declare.c, params.c, map.c ---- */
 int declare_device(lua_State *L);
+void device_needs(lua_State *L, struct script *s, int spec, const char *what);
+void device_state(lua_State *L, struct script *s, int spec, const char *what);
 int declare_bar(lua_State *L);
 int declare_config(lua_State *L);
 int declare_lock(lua_State *L);
@@ -201,6 +208,7 @@ int map_flag(lua_State *L);
 int map_field(lua_State *L);
 int map_group(lua_State *L);
 void map_open(lua_State *L);
+const char *map_intern(lua_State *L, const char *name); /* the one pointer of this text */
 void map_add(lua_State *L, int list, uint32_t region, uint64_t region_size, const char *region_name);
 struct reg_decl *map_find(struct script *s, const char *full);
 void map_check(lua_State *L, struct script *s, uint32_t region);
@@ -247,7 +255,7 @@ void hooks_restart(struct script *s, const struct task *saved);
 int hooks_on(struct script *s, int hook, const char *name, int nargs); /* arguments on the main stack, popped */
 
 /* ---- task.c ---- */
-enum { TASK_EVENT, TASK_WRITE, TASK_RAW };
+enum { TASK_EVENT, TASK_WRITE, TASK_RAW, TASK_WRAP };
 struct task {
     struct task *next, *prev;
     struct script *s;
@@ -255,16 +263,24 @@ struct task {
     int ref;
     uint32_t kind;
     bool suspended, waiting, inflight, cancelled, oneshot;
-    uint64_t key;               /* in calls: TASK_EVENT: its call. TASK_RAW: its data, if they are long, or 0 */
+    bool nowait;                /* TASK_WRAP: its caller cannot do without the result */
+    uint64_t key;               /* in calls: TASK_EVENT: its call. TASK_RAW, TASK_WRAP: its data, if long, or 0 */
     uint64_t alarm;             /* asleep: the key of its timer, or 0 */
     const struct reg_decl *reg; /* TASK_WRITE */
     const struct bar_decl *bar; /* TASK_RAW */
     uint64_t value, old, raw, offset;
     uint32_t index, group_index, size;
+    /* TASK_WRAP (wraphook.c): which hook, with what; index is a BAR or a vector, offset and value are as in an access or
+     * the address of a DMA of `size` bytes */
+    uint32_t hook;
+    const uint8_t *data;   /* long data, as long as the call lasts that has started it */
+    struct vfu_dma_op *of; /* the inner plugin's DMA that it is about, or NULL */
+    bool parked;           /* its own DMA waits until the inner plugin submits */
     /* the DMA it waits for */
     struct vfu_dma_op op;
     uint32_t width; /* 0: a string; 1 to 8: an integer of so many bytes */
     int32_t status;
+    const struct vfu_host *via; /* whose dma_submit it goes to */
 };
 struct task *task_get(struct script *s, const char *what); /* NULL after a report */
 /* Runs the function and nargs arguments on the task's stack. 0: done, results are on its stack (task_put when read);
@@ -272,7 +288,11 @@ struct task *task_get(struct script *s, const char *what); /* NULL after a repor
 int task_run(struct task *t, int nargs);
 void task_put(struct task *t);
 bool task_may_wait(lua_State *L);
-int task_wait_dma(lua_State *L, uint64_t addr, const void *data, uint64_t len, uint32_t flags, uint32_t width);
+int task_wait_dma(lua_State *L, const struct vfu_host *via, uint64_t addr, const void *data, uint64_t len, uint32_t flags,
+                  uint32_t width);
+/* A parked one may go on; 0, or dma_submit's error, with which it has gone on. */
+int32_t task_unpark(struct task *t);
+void task_close(struct task *t); /* in the middle of its wait */
 int task_sleep(lua_State *L); /* vfu.sleep */
 void task_wake_sleeper(struct script *s, uint64_t key);
 void task_wake_cancelled(struct script *s);
@@ -283,6 +303,29 @@ void task_describe(const struct task *t, char *text, size_t len);
 
 /* ---- eval.c ---- */
 int32_t eval_eval(void *self, const char *expr, char *out, uint32_t size);
+
+/* ---- wrap.c: a plugin that the script wraps; those with `s` are called only if there is one ---- */
+int wrap_plugin(lua_State *L); /* vfu.plugin */
+void wrap_finish(lua_State *L, struct vfu_desc *desc);
+int32_t wrap_create(struct script *s);
+void wrap_destroy(struct script *s);
+int32_t wrap_save(struct script *s, struct vfu_sink *sink);
+int32_t wrap_load(struct script *s, struct vfu_source *source);
+int32_t wrap_poll(void *self);
+void wrap_irq_level(void *self, uint64_t bits);
+void *wrap_inner(struct script *s); /* a struct vfu_wrap */
+
+/* ---- wraphook.c: its hooks ---- */
+int32_t wraphook_intercept(void *self, struct vfu_access *access);
+bool wraphook_parks(const struct task *t); /* nobody waits for its DMA yet */
+/* A hook is over: with its results on its stack (0), or failed. What else it was to do is the caller's. */
+void wraphook_over(struct task *t, int32_t status);
+void wraphook_restart(struct script *s, const struct task *saved);
+bool wraphook_saved(const struct task *t); /* that it waits is a part of the state */
+const char *wraphook_name(uint32_t hook);
+bool wraphook_has(const struct script *s, uint32_t hook);
+/* DMA of the inner plugin's that a hook holds ends with -ECANCELED. */
+void wraphook_cancel(struct script *s);
 
 /* ---- event.c ---- */
 enum { CALL_NAME = 1, CALL_ARGS, CALL_EVERY, CALL_FIRST }; /* an entry of `calls` */
@@ -314,11 +357,18 @@ void dma_open(lua_State *L);
 void dma_push(lua_State *L);
 const char *dma_message(int32_t status);
 void irq_push(lua_State *L);
+int irq_push_result(lua_State *L, int32_t rc); /* true, false, or nil and a message */
 void log_open(lua_State *L); /* print, vfu.log on the table on top */
 int log_guest_error(lua_State *L);
 int report_report(lua_State *L); /* dev:report */
+/* By value, through a host table: the script's own, or that of a plugin inside. */
+int dma_read_through(lua_State *L, const struct vfu_host *host, lua_Integer addr, lua_Integer n);
+int dma_write_through(lua_State *L, const struct vfu_host *host, lua_Integer addr, const char *data, size_t n);
 int32_t save_save(void *self, struct vfu_sink *sink);
 int32_t save_load(void *self, struct vfu_source *source);
+int32_t save_own(struct script *s, struct vfu_sink *sink); /* without a wrapped plugin's */
+int32_t save_take(struct script *s, struct vfu_source *source);
+bool save_empty(struct script *s); /* there is nothing of its own to be saved */
 void save_restart(struct script *s); /* starts again what was saved while it waited */
 void save_drop(struct script *s);    /* forgets it */
 

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <vfu/wrap.h>
+
 #include "lua/binding.h"
 
 #define CONFIG_MAX 4096
@@ -107,6 +109,8 @@ void config_written(void *self, const struct vfu_config_call *call)
 {
     struct script *s = self;
 
+    if (s->wrap)
+        vfu_wrap_config(wrap_inner(s), call);
     if (s->on[HOOK_CONFIG] == LUA_NOREF)
         return;
     lua_pushinteger(s->L, call->offset);

@@ -60,10 +60,9 @@ static struct script *check_dma(lua_State *L)
     return script_of(L);
 }
 
-static int dma_read(lua_State *L)
+int dma_read_through(lua_State *L, const struct vfu_host *host, lua_Integer addr, lua_Integer n)
 {
-    struct script *s = check_dma(L);
-    lua_Integer addr = util_check_integer(L, 2, "the address"), n = util_check_integer(L, 3, "the length");
+    int top = lua_gettop(L);
     luaL_Buffer b;
     int32_t err;
     char *data;
@@ -75,29 +74,48 @@ static int dma_read(lua_State *L)
         return 1;
     }
     data = luaL_buffinitsize(L, &b, (size_t)n);
-    err = s->host->dma_read(s->host, (uint64_t)addr, data, (uint64_t)n);
+    err = host->dma_read(host, (uint64_t)addr, data, (uint64_t)n);
     if (!err) {
         luaL_pushresultsize(&b, (size_t)n);
         return 1;
     }
     luaL_pushresultsize(&b, 0);
-    lua_settop(L, 3);
+    lua_settop(L, top);
     if (err == -EWOULDBLOCK && task_may_wait(L))
-        return task_wait_dma(L, (uint64_t)addr, NULL, (uint64_t)n, 0, 0);
+        return task_wait_dma(L, host, (uint64_t)addr, NULL, (uint64_t)n, 0, 0);
     return push_failure(L, err);
 }
 
-static int write_bytes(lua_State *L, struct script *s, uint64_t addr, const void *data, uint64_t n)
+static int dma_read(lua_State *L)
 {
-    int32_t err = s->host->dma_write(s->host, addr, data, n);
+    struct script *s = check_dma(L);
+    lua_Integer addr = util_check_integer(L, 2, "the address"), n = util_check_integer(L, 3, "the length");
+
+    return dma_read_through(L, s->host, addr, n);
+}
+
+static int write_bytes(lua_State *L, const struct vfu_host *host, uint64_t addr, const void *data, uint64_t n)
+{
+    int32_t err = host->dma_write(host, addr, data, n);
 
     if (!err) {
         lua_pushboolean(L, 1);
         return 1;
     }
     if (err == -EWOULDBLOCK && task_may_wait(L))
-        return task_wait_dma(L, addr, data, n, VFU_DMA_WRITE, 0);
+        return task_wait_dma(L, host, addr, data, n, VFU_DMA_WRITE, 0);
     return push_failure(L, err);
+}
+
+int dma_write_through(lua_State *L, const struct vfu_host *host, lua_Integer addr, const char *data, size_t n)
+{
+    if (!buffer_length(L, (lua_Integer)n))
+        return 2;
+    if (!n) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    return write_bytes(L, host, (uint64_t)addr, data, n);
 }
 
 static int dma_write(lua_State *L)
@@ -115,13 +133,7 @@ static int dma_write(lua_State *L)
     if (lua_type(L, 3) != LUA_TSTRING)
         return luaL_error(L, "write takes a string, not %s", luaL_typename(L, 3));
     data = lua_tolstring(L, 3, &n);
-    if (!buffer_length(L, (lua_Integer)n))
-        return 2;
-    if (!n) {
-        lua_pushboolean(L, 1);
-        return 1;
-    }
-    return write_bytes(L, s, (uint64_t)addr, data, n);
+    return dma_write_through(L, s->host, addr, data, n);
 }
 
 static int access_integer(lua_State *L, uint32_t width)
@@ -133,13 +145,13 @@ static int access_integer(lua_State *L, uint32_t width)
 
     if (!lua_isnone(L, 3)) {
         buffer_pull_integer(data, width, util_check_integer(L, 3, "the value"));
-        return write_bytes(L, s, addr, data, width);
+        return write_bytes(L, s->host, addr, data, width);
     }
     err = s->host->dma_read(s->host, addr, data, width);
     if (!err)
         return buffer_push_integer(L, data, width);
     if (err == -EWOULDBLOCK && task_may_wait(L))
-        return task_wait_dma(L, addr, NULL, width, 0, width);
+        return task_wait_dma(L, s->host, addr, NULL, width, 0, width);
     return push_failure(L, err);
 }
 

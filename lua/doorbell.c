@@ -6,6 +6,8 @@
  */
 #include <string.h>
 
+#include <vfu/wrap.h>
+
 #include "lua/binding.h"
 
 /* Those of one BAR with the same name have the same number. */
@@ -120,6 +122,10 @@ void doorbell_ring(void *self, uint32_t index, uint64_t value)
     struct script *s = self;
     const struct bar_decl *bar = NULL;
 
+    if (s->wrap) {
+        vfu_wrap_doorbell(wrap_inner(s), index, value);
+        return;
+    }
     for (uint32_t i = 0; i < 6; i++)
         if (s->bars[i] && s->bars[i]->nbells && index >= s->bars[i]->first_bell)
             bar = s->bars[i];

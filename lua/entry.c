@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <vfu/wrap.h>
+
 #include "lua/binding.h"
 
 static void entry_destroy(void *self)
@@ -19,6 +21,8 @@ static void entry_destroy(void *self)
         return;
     if (s->L)
         task_close_all(s);
+    if (s->wrap)
+        wrap_destroy(s);
     state_close(s);
     task_free(s);
     save_drop(s);
@@ -57,11 +61,13 @@ static int32_t entry_describe(const struct vfu_host *host, const struct vfu_para
         return err;
     }
     s->host = host;
+    s->given = params;
     take_limits(s);
     s->path = strdup(params->source);
     if (s->path && !(err = budget_start(s)) && !(err = state_new(s)) && !(err = state_run(s))) {
         memcpy(desc, &s->d, sizeof *desc < size ? sizeof *desc : size);
         desc->struct_size = size;
+        s->given = NULL;
         return 0;
     }
     entry_destroy(s);
@@ -81,6 +87,8 @@ static int32_t entry_create(const struct vfu_host *host, const struct vfu_params
     }
     s->config = host->extension(host, VFU_EXT_CONFIG);
     s->regions = host->extension(host, VFU_EXT_REGIONS);
+    if (s->wrap)
+        return wrap_create(s);
     for (uint32_t i = 0; i < 6; i++)
         if (s->bars[i] && s->bars[i]->ram) {
             s->bars[i]->ram->data = host->bar_memory(host, i);
@@ -99,6 +107,8 @@ static int32_t entry_reset(void *self, uint32_t kind)
     task_close_all(s);
     save_drop(s);
     event_clear(s);
+    if (s->wrap)
+        vfu_wrap_reset(wrap_inner(s), kind);
     if (s->on[HOOK_RESET] == LUA_NOREF)
         return 0;
     lua_rawgeti(s->L, LUA_REGISTRYINDEX, s->kind_refs[kind <= VFU_RESET_FLR ? kind : VFU_RESET_BUS]);
@@ -116,12 +126,21 @@ static void entry_event(void *self, uint32_t event, uint64_t arg)
 
 static void entry_attach(void *self, const struct vfu_client *client)
 {
-    (void)client;
+    struct script *s = self;
+
+    if (s->wrap)
+        vfu_wrap_attach(wrap_inner(s), client);
     hooks_on(self, HOOK_ATTACH, "attach", 0);
 }
 
 static void entry_detach(void *self)
 {
+    struct script *s = self;
+
+    if (s->wrap) {
+        wraphook_cancel(s);
+        vfu_wrap_detach(wrap_inner(s));
+    }
     task_wake_cancelled(self);
     hooks_on(self, HOOK_DETACH, "detach", 0);
 }
@@ -131,6 +150,8 @@ static void entry_quiesce(void *self)
     struct script *s = self;
 
     s->frozen = true;
+    if (s->wrap)
+        vfu_wrap_quiesce(wrap_inner(s));
 }
 
 static void entry_resume(void *self)
@@ -138,6 +159,8 @@ static void entry_resume(void *self)
     struct script *s = self;
 
     s->frozen = false;
+    if (s->wrap)
+        vfu_wrap_resume(wrap_inner(s));
     task_resubmit(s);
     save_restart(s);
 }
@@ -146,6 +169,8 @@ static void entry_power(void *self, uint32_t state)
 {
     struct script *s = self;
 
+    if (s->wrap)
+        vfu_wrap_power(wrap_inner(s), state);
     if (s->on[HOOK_POWER] == LUA_NOREF)
         return;
     lua_pushinteger(s->L, state);
@@ -193,7 +218,8 @@ VFU_EXPORT const struct vfu_plugin *vfu_plugin_entry(void)
         .struct_size = sizeof plugin,
         .abi_version = VFU_ABI_VERSION,
         .caps = VFU_CAP_DMA | VFU_CAP_DMA_MAP | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_MSIX | VFU_CAP_RESET |
-                VFU_CAP_MMAP | VFU_CAP_DOORBELL | VFU_CAP_MIGRATION | VFU_CAP_TIMERS | VFU_CAP_RELOAD | VFU_CAP_FFI,
+                VFU_CAP_MMAP | VFU_CAP_DOORBELL | VFU_CAP_MIGRATION | VFU_CAP_TIMERS | VFU_CAP_RELOAD | VFU_CAP_FFI |
+                VFU_CAP_FD_WATCH | VFU_CAP_POLL | VFU_CAP_THREADS, /* what only a plugin that a script wraps can have */
         .name = "lua",
         .version = VFU_SDK_VERSION,
         .summary = "runs a device model written in Lua 5.4",
@@ -211,6 +237,9 @@ VFU_EXPORT const struct vfu_plugin *vfu_plugin_entry(void)
         .power = entry_power,
         .extension = entry_extension,
         .doorbell = doorbell_ring,
+        .poll = wrap_poll,
+        .intercept = wraphook_intercept,
+        .irq_level = wrap_irq_level,
     };
 
     return &plugin;

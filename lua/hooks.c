@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <vfu/wrap.h>
+
 #include "lua/binding.h"
 
 enum { KIND_READ, KIND_WRITE, KIND_EVENT, KIND_ON };
@@ -42,6 +44,8 @@ static int *find_on(lua_State *L, struct script *s, const char *name)
 {
     const char *better;
 
+    if (s->wrap && !strcmp(name, hooks_on_names[HOOK_DOORBELL]))
+        luaL_error(L, "doorbells are the wrapped plugin's: wrap's write = sees what rings them");
     for (int i = 0; i < HOOKS; i++)
         if (!strcmp(hooks_on_names[i], name))
             return &s->on[i];
@@ -92,6 +96,9 @@ static int *find_hook(lua_State *L, int kind, const char *name)
 
     if (kind == KIND_ON)
         return find_on(L, s, name);
+    if (s->wrap)
+        luaL_error(L, "the registers are the wrapped plugin's: %s accesses are seen by wrap's %s =", kind_names[kind],
+                   kind_names[kind]);
     return find_reg_hook(L, s, kind, group, name);
 }
 
@@ -311,7 +318,7 @@ int32_t hooks_read(void *self, struct vfu_reg_call *call)
     int rc, n;
 
     if (!reg || reg->read_ref == LUA_NOREF)
-        return 0;
+        return s->wrap ? vfu_wrap_read(wrap_inner(s), call) : 0;
     lua_rawgeti(L, LUA_REGISTRYINDEX, reg->read_ref);
     lua_pushvalue(L, STACK_DEVICE);
     lua_pushinteger(L, (lua_Integer)call->value);
@@ -363,7 +370,7 @@ int32_t hooks_write(void *self, struct vfu_reg_call *call)
     int rc;
 
     if (!reg || reg->write_ref == LUA_NOREF)
-        return 0;
+        return s->wrap ? vfu_wrap_write(wrap_inner(s), call) : 0;
     t = task_get(s, reg->full);
     if (!t)
         return -ENOMEM;
@@ -404,7 +411,7 @@ int32_t hooks_locked(void *self, uint32_t hook, const struct vfu_reg_call *call)
     int rc, n;
 
     if (!reg || lock->ref == LUA_NOREF)
-        return 0;
+        return s->wrap ? vfu_wrap_locked(wrap_inner(s), hook, call) : 0;
     lua_rawgeti(L, LUA_REGISTRYINDEX, lock->ref);
     lua_pushvalue(L, STACK_DEVICE);
     lua_rawgeti(L, LUA_REGISTRYINDEX, lock->name_ref);
@@ -591,8 +598,13 @@ static int32_t raw_write(struct script *s, const struct bar_decl *bar, struct vf
 /* A write that was waiting when it was saved, from its first line. */
 void hooks_restart(struct script *s, const struct task *saved)
 {
-    struct task *t = task_get(s, "restart");
+    struct task *t;
 
+    if (saved->kind == TASK_WRAP) {
+        wraphook_restart(s, saved);
+        return;
+    }
+    t = task_get(s, "restart");
     if (!t)
         return;
     t->kind = saved->kind;
@@ -617,7 +629,7 @@ int32_t hooks_access(void *self, struct vfu_access *access)
     bool write = access->flags & VFU_ACCESS_WRITE;
 
     if (!bar)
-        return -EINVAL;
+        return s->wrap ? vfu_wrap_access(wrap_inner(s), access) : -EINVAL;
     if (write)
         return bar->write_ref == LUA_NOREF ? unmapped(bar, access) : raw_write(s, bar, access);
     return bar->read_ref == LUA_NOREF ? unmapped(bar, access) : raw_read(s, bar, access);

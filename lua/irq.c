@@ -28,7 +28,7 @@ static struct script *check_irq(lua_State *L, int *vector)
 }
 
 /* 0 sent, 1 pending: true. Not armed: false. Beyond those declared: nil, message. */
-static int push_result(lua_State *L, int32_t rc)
+int irq_push_result(lua_State *L, int32_t rc)
 {
     if (rc >= 0 || rc == -ENOENT) {
         lua_pushboolean(L, rc >= 0);
@@ -46,7 +46,7 @@ static int irq_raise(lua_State *L)
     int vector;
     struct script *s = check_irq(L, &vector);
 
-    return push_result(L, s->host->irq_raise(s->host, (uint32_t)vector)); /* -1 is beyond those declared, too */
+    return irq_push_result(L, s->host->irq_raise(s->host, (uint32_t)vector)); /* -1 is beyond those declared, too */
 }
 
 static int irq_lower(lua_State *L)
@@ -54,7 +54,7 @@ static int irq_lower(lua_State *L)
     int vector;
     struct script *s = check_irq(L, &vector);
 
-    return push_result(L, s->host->irq_lower(s->host, (uint32_t)vector));
+    return irq_push_result(L, s->host->irq_lower(s->host, (uint32_t)vector));
 }
 
 static int irq_error(lua_State *L)
@@ -62,7 +62,7 @@ static int irq_error(lua_State *L)
     int vector;
     struct script *s = check_irq(L, &vector);
 
-    return push_result(L, s->host->irq_signal(s->host, VFU_IRQ_ERR));
+    return irq_push_result(L, s->host->irq_signal(s->host, VFU_IRQ_ERR));
 }
 
 static int irq_request(lua_State *L)
@@ -70,7 +70,7 @@ static int irq_request(lua_State *L)
     int vector;
     struct script *s = check_irq(L, &vector);
 
-    return push_result(L, s->host->irq_signal(s->host, VFU_IRQ_REQ));
+    return irq_push_result(L, s->host->irq_signal(s->host, VFU_IRQ_REQ));
 }
 
 static int irq_newindex(lua_State *L)

@@ -8,6 +8,7 @@ lua_lua_la_SOURCES = \
 	lua/buffer.c \
 	lua/config.c \
 	lua/declare.c \
+	lua/device.c \
 	lua/dma.c \
 	lua/doorbell.c \
 	lua/entry.c \
@@ -36,7 +37,9 @@ lua_lua_la_SOURCES = \
 	lua/save.c \
 	lua/state.c \
 	lua/task.c \
-	lua/util.c
+	lua/util.c \
+	lua/wrap.c \
+	lua/wraphook.c
 nodist_lua_lua_la_SOURCES =
 lua_lua_la_CFLAGS = $(AM_CFLAGS) $(LUA_CFLAGS) $(FFI_CFLAGS)
 lua_lua_la_LIBADD = $(LUA_LIBS) $(FFI_LIBS) $(VFU_LIBS)

@@ -222,7 +222,7 @@ int map_field(lua_State *L)
 
 /* ---- registers ---- */
 
-static const char *intern(lua_State *L, const char *name)
+const char *map_intern(lua_State *L, const char *name)
 {
     const char *key;
 
@@ -268,7 +268,7 @@ static void read_fields(lua_State *L, int i, struct reg_decl *reg, const char *w
         taken |= mask;
         fields[k] = spec->f;
         reg->info[k].flag = spec->flag;
-        reg->info[k].key = intern(L, spec->f.name);
+        reg->info[k].key = map_intern(L, spec->f.name);
         lua_pop(L, 1);
     }
     reg->r.fields = fields;
@@ -553,7 +553,7 @@ void map_open(lua_State *L)
 
     lua_newtable(L);
     s->names_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    s->key_value = intern(L, "value");
+    s->key_value = map_intern(L, "value");
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         luaL_newmetatable(L, types[i]);
         lua_pushstring(L, types[i]);

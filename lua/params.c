@@ -219,7 +219,7 @@ void params_declare(lua_State *L, struct script *s, int spec)
     if (given)
         for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
             n++;
-    params = util_alloc(L, n * sizeof *params + 1);
+    params = util_alloc(L, (n + 1) * sizeof *params);
     n = 0;
     if (given)
         for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
@@ -229,7 +229,10 @@ void params_declare(lua_State *L, struct script *s, int spec)
         }
     lua_pop(L, 1);
     qsort(params, n, sizeof *params, compare_params); /* a table has no order, a list for people has */
-    err = s->host->params_declare(s->host, params, n, sizeof *params);
+    if (s->wrap)
+        params[n] = (struct vfu_param){ .name = "inner.", .doc = "inner.KEY=VALUE: the wrapped plugin's parameters",
+                                        .type = VFU_PARAM_STRING, .flags = VFU_PARAM_PREFIX };
+    err = s->host->params_declare(s->host, params, n + (s->wrap != NULL), sizeof *params);
     if (err) {
         s->result = err; /* explained by the host */
         luaL_error(L, "the parameters do not fit");

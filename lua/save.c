@@ -13,6 +13,7 @@
  *   E key oneshot           a waiting event
  *   W reg new old raw i j   a waiting write hook
  *   R bar offset size value key  a waiting bar.write
+ *   X hook index offset size value key  a waiting hook of a wrapper
  *   .                       the end
  *
  * What is loaded comes from outside: every length is checked against what is left. Runs on the device's thread.
@@ -212,6 +213,16 @@ static void put_task(lua_State *L, struct writer *w, const struct task *t)
         put_integer(L, w, t->raw, 8);
         put_integer(L, w, t->index, 4);
         put_integer(L, w, t->group_index, 4);
+    } else if (t->kind == TASK_WRAP) {
+        if (!wraphook_saved(t))
+            return;
+        put_letter(L, w, 'X');
+        put_integer(L, w, t->hook, 4);
+        put_integer(L, w, t->index, 4);
+        put_integer(L, w, t->offset, 8);
+        put_integer(L, w, t->size, 4);
+        put_integer(L, w, t->value, 8);
+        put_integer(L, w, t->key, 8);
     } else {
         put_letter(L, w, 'R');
         put_integer(L, w, t->bar->b.index, 4);
@@ -250,9 +261,35 @@ static int save_all(lua_State *L)
     return 0;
 }
 
+bool save_empty(struct script *s)
+{
+    lua_State *L = s->L;
+    bool empty = s->on[HOOK_SAVE] == LUA_NOREF && !s->restart;
+
+    for (const struct task *t = s->tasks; t; t = t->next)
+        empty = empty && t->kind == TASK_WRAP && !wraphook_saved(t);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->calls_ref);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->state_ref);
+    for (int i = -2; i < 0 && empty; i++) {
+        lua_pushnil(L);
+        if (lua_next(L, i - 1)) {
+            empty = false;
+            lua_pop(L, 2);
+        }
+    }
+    lua_pop(L, 2);
+    return empty;
+}
+
 int32_t save_save(void *self, struct vfu_sink *sink)
 {
     struct script *s = self;
+
+    return s->wrap ? wrap_save(s, sink) : save_own(s, sink);
+}
+
+int32_t save_own(struct script *s, struct vfu_sink *sink)
+{
     struct writer w = { .s = s, .sink = sink };
 
     lua_pushcfunction(s->L, save_all);
@@ -511,6 +548,29 @@ static void take_waiting_raw(lua_State *L, struct reader *r)
     t->key = key;
 }
 
+static void take_waiting_wrap(lua_State *L, struct reader *r)
+{
+    struct script *s = r->s;
+    struct task proto = { .hook = (uint32_t)take_integer(L, r, 4) }, *t;
+
+    proto.index = (uint32_t)take_integer(L, r, 4);
+    proto.offset = take_integer(L, r, 8);
+    proto.size = (uint32_t)take_integer(L, r, 4);
+    proto.value = take_integer(L, r, 8);
+    proto.key = take_integer(L, r, 8);
+    if (!s->wrap || !wraphook_has(s, proto.hook)) {
+        vfu_logf(s->host, VFU_LOG_WARN, "a hook of a wrapper was waiting, but the script has no such hook now");
+        return;
+    }
+    t = new_restart(L, s, TASK_WRAP);
+    t->hook = proto.hook;
+    t->index = proto.index;
+    t->offset = proto.offset;
+    t->size = proto.size;
+    t->value = proto.value;
+    t->key = proto.key;
+}
+
 static bool take_record(lua_State *L, struct reader *r)
 {
     struct task *t;
@@ -541,6 +601,9 @@ static bool take_record(lua_State *L, struct reader *r)
         return true;
     case 'R':
         take_waiting_raw(L, r);
+        return true;
+    case 'X':
+        take_waiting_wrap(L, r);
         return true;
     case '.':
         return false;
@@ -600,6 +663,11 @@ int32_t save_load(void *self, struct vfu_source *source)
     task_close_all(s);
     event_clear(s);
     save_drop(s);
+    return s->wrap ? wrap_load(s, source) : save_take(s, source);
+}
+
+int32_t save_take(struct script *s, struct vfu_source *source)
+{
     lua_pushcfunction(s->L, load_all);
     lua_pushlightuserdata(s->L, source);
     if (state_call(s, 1, 0, "load")) {

@@ -205,8 +205,6 @@ static int missing_function(lua_State *L)
 {
     const char *name = luaL_tolstring(L, 2, NULL);
 
-    if (!strcmp(name, "plugin"))
-        return luaL_error(L, "vfu.plugin is not part of this build");
     util_push_suggestion(L, 1, name);
     return luaL_error(L, "vfu has no %s%s", name, lua_tostring(L, -1));
 }
@@ -215,7 +213,8 @@ static void open_vfu(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         { "device", declare_device }, { "reg", map_reg },       { "flag", map_flag },    { "field", map_field },
-        { "group", map_group },       { "buffer", buffer_new }, { "sleep", task_sleep }, { NULL, NULL },
+        { "group", map_group },       { "buffer", buffer_new }, { "sleep", task_sleep },
+        { "plugin", wrap_plugin },    { NULL, NULL },
     };
 
     map_open(L);
@@ -327,6 +326,8 @@ void state_enter(struct script *s)
 {
     uint64_t epoch = atomic_load_explicit(&s->epoch, memory_order_relaxed);
 
+    if (s->depth++)
+        return;
     atomic_store_explicit(&s->epoch, epoch + 1, memory_order_relaxed);
     atomic_signal_fence(memory_order_seq_cst); /* the processor's part of it is the ticker's: see budget.c */
     if (atomic_load_explicit(&budget_asleep, memory_order_relaxed))
@@ -407,6 +408,8 @@ void state_leave(struct script *s)
 {
     uint64_t epoch = atomic_load_explicit(&s->epoch, memory_order_relaxed);
 
+    if (--s->depth > 0)
+        return;
     atomic_store_explicit(&s->epoch, epoch + 1, memory_order_relaxed);
     if (s->tripped) {
         s->tripped = false;
@@ -418,10 +421,11 @@ void state_leave(struct script *s)
 
 int state_call(struct script *s, int nargs, int nresults, const char *what)
 {
+    int handler = s->depth ? 0 : STACK_TRACEBACK; /* inside of another call the bottom of the stack is that one's */
     int rc;
 
     state_enter(s);
-    rc = lua_pcall(s->L, nargs, nresults, STACK_TRACEBACK);
+    rc = lua_pcall(s->L, nargs, nresults, handler);
     state_leave(s);
     if (rc == LUA_OK)
         return 0;
@@ -481,7 +485,8 @@ static int run_file(lua_State *L)
         return lua_error(L);
     lua_call(L, 0, 1);
     if (!s->declared)
-        return luaL_error(L, "%s: no device: call vfu.device and return what it returns", s->path);
+        return luaL_error(L, "%s: no device: call %s and return what it returns", s->path,
+                          s->wrap ? "inner:wrap" : "vfu.device");
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->dev_ref);
     if (!lua_rawequal(L, -1, -2))
         return luaL_error(L, "%s: the script must return its device, not %s", s->path, luaL_typename(L, -2));

@@ -94,9 +94,9 @@ void task_put(struct task *t)
 
     unlink_task(t);
     lua_settop(t->co, 0);
-    if (t->kind == TASK_RAW && t->key)
+    if ((t->kind == TASK_RAW || t->kind == TASK_WRAP) && t->key)
         event_done(s, t->key);
-    t->waiting = t->cancelled = t->oneshot = false;
+    t->waiting = t->cancelled = t->oneshot = t->nowait = t->parked = false;
     t->alarm = 0;
     t->key = 0;
     t->next = s->spare;
@@ -128,6 +128,8 @@ void task_describe(const struct task *t, char *text, size_t len)
     } else if (t->kind == TASK_RAW) {
         snprintf(text, len, "write of %u bytes at 0x%llx of BAR %u", t->size, (unsigned long long)t->offset,
                  t->bar->b.index);
+    } else if (t->kind == TASK_WRAP) {
+        snprintf(text, len, "%s hook", wraphook_name(t->hook));
     } else {
         lua_State *L = t->s->L;
         const char *name = "?";
@@ -150,7 +152,7 @@ static void discard(struct task *t)
     struct script *s = t->s;
 
     luaL_unref(s->L, LUA_REGISTRYINDEX, t->ref);
-    if (t->kind == TASK_RAW && t->key)
+    if ((t->kind == TASK_RAW || t->kind == TASK_WRAP) && t->key)
         event_done(s, t->key);
     unlink_task(t);
     s->ntasks--;
@@ -168,6 +170,8 @@ static void fail(struct task *t, const char *text, bool stopped)
         state_report(t->s, t->co, what);
     if (t->kind == TASK_EVENT && t->oneshot)
         event_done(t->s, t->key);
+    if (t->kind == TASK_WRAP)
+        wraphook_over(t, -EIO);
     if (stopped) {
         discard(t);
         return;
@@ -179,17 +183,18 @@ static void fail(struct task *t, const char *text, bool stopped)
 int task_run(struct task *t, int nargs)
 {
     struct script *s = t->s;
+    struct task *outer = s->task; /* a wrapper's hook whose `next` has led here, or NULL */
     int rc, nresults;
     bool stopped;
 
     s->task = t;
     state_enter(s);
-    rc = lua_resume(t->co, NULL, nargs, &nresults);
+    rc = lua_resume(t->co, outer ? outer->co : NULL, nargs, &nresults);
     stopped = s->tripped;
     if (__builtin_expect(stopped, 0))
         budget_arm(t->co);
     state_leave(s);
-    s->task = NULL;
+    s->task = outer;
     if (__builtin_expect(rc == LUA_OK, 1))
         return 0;
     if (rc == LUA_YIELD) {
@@ -208,7 +213,7 @@ bool task_may_wait(lua_State *L)
 {
     struct script *s = script_of(L);
 
-    return s->task && s->task->co == L && lua_isyieldable(L);
+    return s->task && s->task->co == L && !s->task->nowait && lua_isyieldable(L);
 }
 
 static void resume_task(struct task *t)
@@ -219,6 +224,8 @@ static void resume_task(struct task *t)
         return;
     if (kind == TASK_EVENT && t->oneshot)
         event_done(t->s, t->key);
+    if (kind == TASK_WRAP)
+        wraphook_over(t, 0);
     task_put(t); /* what a hook returns after it has waited is ignored */
 }
 
@@ -256,11 +263,13 @@ static void wake_deferred(void *arg)
         task_wake_cancelled(s);
 }
 
+/* self is the one of the plugin whose table the op went through, which need not be this script's. */
 static void dma_done(void *self, struct vfu_dma_op *op, int32_t status)
 {
     struct task *t = op->user;
-    struct script *s = self;
+    struct script *s = t->s;
 
+    (void)self;
     t->inflight = false;
     t->status = status;
     if (!t->suspended) { /* closed in the meantime */
@@ -279,11 +288,12 @@ static void dma_done(void *self, struct vfu_dma_op *op, int32_t status)
         s->wake_armed = true;
 }
 
-int task_wait_dma(lua_State *L, uint64_t addr, const void *data, uint64_t len, uint32_t flags, uint32_t width)
+int task_wait_dma(lua_State *L, const struct vfu_host *via, uint64_t addr, const void *data, uint64_t len, uint32_t flags,
+                  uint32_t width)
 {
     struct script *s = script_of(L);
     struct task *t = s->task;
-    int32_t err;
+    int32_t err = 0;
 
     t->op.buf = state_alloc(s, NULL, 0, len);
     if (!t->op.buf) { /* what Lua does by itself for its own memory */
@@ -301,16 +311,30 @@ int task_wait_dma(lua_State *L, uint64_t addr, const void *data, uint64_t len, u
     t->op.done = dma_done;
     t->op.user = t;
     t->width = width;
-    err = s->host->dma_submit(s->host, &t->op);
+    t->via = via;
+    t->parked = wraphook_parks(t) && via != s->host;
+    if (!t->parked)
+        err = via->dma_submit(via, &t->op);
     if (err) {
         free_buffer(t);
         luaL_pushfail(L);
         lua_pushstring(L, dma_message(err));
         return 2;
     }
-    t->inflight = t->waiting = true;
+    t->inflight = !t->parked;
+    t->waiting = true;
     t->cancelled = false;
     return lua_yieldk(L, 0, (lua_KContext)t, dma_finish);
+}
+
+int32_t task_unpark(struct task *t)
+{
+    t->parked = false;
+    t->status = t->via->dma_submit(t->via, &t->op);
+    t->inflight = !t->status;
+    if (t->status)
+        resume_task(t);
+    return t->status;
 }
 
 void task_wake_cancelled(struct script *s)
@@ -332,7 +356,7 @@ void task_wake_cancelled(struct script *s)
 void task_resubmit(struct script *s)
 {
     for (struct task *t = s->tasks; t; t = t->next) {
-        if (!t->cancelled || s->host->dma_submit(s->host, &t->op))
+        if (!t->cancelled || t->via->dma_submit(t->via, &t->op))
             continue;
         t->cancelled = false;
         t->inflight = true;
@@ -391,21 +415,25 @@ void task_wake_sleeper(struct script *s, uint64_t key)
 
 /* ---- the end ---- */
 
+void task_close(struct task *t)
+{
+    if (t->kind == TASK_WRAP)
+        wraphook_over(t, -ECANCELED);
+    recycle(t);
+    unlink_task(t);
+    if (t->inflight) {
+        lua_settop(t->co, 0);
+        t->waiting = false;
+        return; /* dma_done puts it back */
+    }
+    free_buffer(t);
+    task_put(t);
+}
+
 void task_close_all(struct script *s)
 {
-    while (s->tasks) {
-        struct task *t = s->tasks;
-
-        recycle(t);
-        unlink_task(t);
-        if (t->inflight) {
-            lua_settop(t->co, 0);
-            t->waiting = false;
-            continue; /* dma_done puts it back */
-        }
-        free_buffer(t);
-        task_put(t);
-    }
+    while (s->tasks)
+        task_close(s->tasks);
 }
 
 /* After lua_close: their coroutines are gone. */

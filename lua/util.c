@@ -269,53 +269,61 @@ const char *util_opt_string(lua_State *L, int i, const char *what, const char *k
     return value;
 }
 
+static const struct {
+    const char *name;
+    int value;
+} errnos[] = {
+    { "EPERM", EPERM },
+    { "ENOENT", ENOENT },
+    { "EINTR", EINTR },
+    { "EIO", EIO },
+    { "ENXIO", ENXIO },
+    { "E2BIG", E2BIG },
+    { "EAGAIN", EAGAIN },
+    { "ENOMEM", ENOMEM },
+    { "EACCES", EACCES },
+    { "EFAULT", EFAULT },
+    { "EBUSY", EBUSY },
+    { "EEXIST", EEXIST },
+    { "ENODEV", ENODEV },
+    { "EINVAL", EINVAL },
+    { "EFBIG", EFBIG },
+    { "ENOSPC", ENOSPC },
+    { "EROFS", EROFS },
+    { "EPIPE", EPIPE },
+    { "EDOM", EDOM },
+    { "ERANGE", ERANGE },
+    { "ENOSYS", ENOSYS },
+    { "ENODATA", ENODATA },
+    { "EPROTO", EPROTO },
+    { "EBADMSG", EBADMSG },
+    { "EOVERFLOW", EOVERFLOW },
+    { "EMSGSIZE", EMSGSIZE },
+    { "ENOTSUP", ENOTSUP },
+    { "EOPNOTSUPP", EOPNOTSUPP },
+    { "ENOBUFS", ENOBUFS },
+    { "ENOTCONN", ENOTCONN },
+    { "ETIMEDOUT", ETIMEDOUT },
+    { "EALREADY", EALREADY },
+    { "EINPROGRESS", EINPROGRESS },
+    { "ECANCELED", ECANCELED },
+    { "EILSEQ", EILSEQ },
+};
+
 int util_errno(const char *name)
 {
-    static const struct {
-        const char *name;
-        int value;
-    } table[] = {
-        { "EPERM", EPERM },
-        { "ENOENT", ENOENT },
-        { "EINTR", EINTR },
-        { "EIO", EIO },
-        { "ENXIO", ENXIO },
-        { "E2BIG", E2BIG },
-        { "EAGAIN", EAGAIN },
-        { "ENOMEM", ENOMEM },
-        { "EACCES", EACCES },
-        { "EFAULT", EFAULT },
-        { "EBUSY", EBUSY },
-        { "EEXIST", EEXIST },
-        { "ENODEV", ENODEV },
-        { "EINVAL", EINVAL },
-        { "EFBIG", EFBIG },
-        { "ENOSPC", ENOSPC },
-        { "EROFS", EROFS },
-        { "EPIPE", EPIPE },
-        { "EDOM", EDOM },
-        { "ERANGE", ERANGE },
-        { "ENOSYS", ENOSYS },
-        { "ENODATA", ENODATA },
-        { "EPROTO", EPROTO },
-        { "EBADMSG", EBADMSG },
-        { "EOVERFLOW", EOVERFLOW },
-        { "EMSGSIZE", EMSGSIZE },
-        { "ENOTSUP", ENOTSUP },
-        { "EOPNOTSUPP", EOPNOTSUPP },
-        { "ENOBUFS", ENOBUFS },
-        { "ENOTCONN", ENOTCONN },
-        { "ETIMEDOUT", ETIMEDOUT },
-        { "EALREADY", EALREADY },
-        { "EINPROGRESS", EINPROGRESS },
-        { "ECANCELED", ECANCELED },
-        { "EILSEQ", EILSEQ },
-    };
-
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
-        if (!strcmp(table[i].name, name))
-            return table[i].value;
+    for (size_t i = 0; i < sizeof errnos / sizeof errnos[0]; i++)
+        if (!strcmp(errnos[i].name, name))
+            return errnos[i].value;
     return 0;
+}
+
+const char *util_errno_name(int number)
+{
+    for (size_t i = 0; i < sizeof errnos / sizeof errnos[0]; i++)
+        if (errnos[i].value == number)
+            return errnos[i].name;
+    return "EIO";
 }
 
 bool util_size(const char *text, lua_Integer *value)

@@ -28,7 +28,6 @@ static const struct left_out host_left_out[] = {
     { "watch_fd", "a script has no file descriptors: io is closed to it" },
     { "unwatch_fd", "as watch_fd" },
     { "poll_every", "dev:every calls as often as a script can follow; polling is for code that answers in nanoseconds" },
-    { "open", "vfu.plugin is not part of the binding, and says so" },
     { NULL, NULL },
 };
 
@@ -37,7 +36,6 @@ static const struct left_out plugin_left_out[] = {
     { "params", "a script's parameters are its own: they are declared in describe" },
     { "nparams", "as params" },
     { "param_size", "as params" },
-    { "poll", "as vfu_host.poll_every" },
     { NULL, NULL },
 };
 

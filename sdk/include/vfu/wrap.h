@@ -158,7 +158,7 @@ VFU_WRAP_API int32_t vfu_wrap_access(void *self, struct vfu_access *access)
     return VFU_HAS(w->plugin, access) ? w->plugin->access(w->inner->self, access) : -EIO;
 }
 
-/* Both where the wrapper's own flags ask for them, or the inner plugin's: who does not intercept passes on to the host. */
+/* An access comes from outside, past each wrapper's intercept, and ends at the host's bar_access. */
 VFU_WRAP_API int32_t vfu_wrap_intercept(void *self, struct vfu_access *access)
 {
     struct vfu_wrap *w = (struct vfu_wrap *)self;
@@ -168,6 +168,7 @@ VFU_WRAP_API int32_t vfu_wrap_intercept(void *self, struct vfu_access *access)
     return w->inner->host->bar_access(w->inner->host, access);
 }
 
+/* The level's bits come from inside, past each wrapper's own w->table.irq_level, and end at the host's. */
 VFU_WRAP_API void vfu_wrap_irq_level(void *self, uint64_t bits)
 {
     struct vfu_wrap *w = (struct vfu_wrap *)self;
@@ -175,7 +176,7 @@ VFU_WRAP_API void vfu_wrap_irq_level(void *self, uint64_t bits)
     if (w->own_level)
         w->plugin->irq_level(w->inner->self, bits);
     else
-        w->inner->host->irq_level(w->inner->host, bits);
+        w->table.irq_level(&w->table, bits);
 }
 
 VFU_WRAP_API int32_t vfu_wrap_reset(void *self, uint32_t kind)
