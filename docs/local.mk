@@ -3,7 +3,7 @@
 
 dist_man_MANS += docs/vfu-capabilities.7 docs/vfu-client.1 docs/vfu-control.7 docs/vfu-host.1
 nodist_man_MANS += docs/vfu-plugin.3
-EXTRA_DIST += docs/ffi.md docs/filter.md docs/building.md docs/vfu-plugin.3.in docs/vfu-plugin.awk
+EXTRA_DIST += docs/ffi.md docs/faults.md docs/filter.md docs/building.md docs/vfu-plugin.3.in docs/vfu-plugin.awk
 CLEANFILES += docs/vfu-plugin.3
 
 # The reference part is the header's own words.

@@ -15,6 +15,14 @@ EXAMPLES = \
 examplesdir = $(datadir)/vfu-host/examples
 dist_examples_DATA = $(EXAMPLES)
 
+# Things that go wrong: docs/faults.md. Each wraps ../edu.lua.
+FAULTS = \
+	examples/faults/lost-interrupt.lua \
+	examples/faults/slow-register.lua \
+	examples/faults/third-dma.lua
+faultsdir = $(examplesdir)/faults
+dist_faults_DATA = $(FAULTS)
+
 # What docs/tutorial.md builds, step by step.
 TUTORIAL = \
 	examples/tutorial/1-device.lua \

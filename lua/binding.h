@@ -288,7 +288,7 @@ struct task *task_get(struct script *s, const char *what); /* NULL after a repor
 int task_run(struct task *t, int nargs);
 void task_put(struct task *t);
 bool task_may_wait(lua_State *L);
-int task_wait_dma(lua_State *L, const struct vfu_host *via, uint64_t addr, const void *data, uint64_t len, uint32_t flags,
+int task_wait_dma(lua_State *L, const struct vfu_host *host, uint64_t addr, const void *data, uint64_t len, uint32_t flags,
                   uint32_t width);
 /* A parked one may go on; 0, or dma_submit's error, with which it has gone on. */
 int32_t task_unpark(struct task *t);

@@ -288,7 +288,7 @@ static void dma_done(void *self, struct vfu_dma_op *op, int32_t status)
         s->wake_armed = true;
 }
 
-int task_wait_dma(lua_State *L, const struct vfu_host *via, uint64_t addr, const void *data, uint64_t len, uint32_t flags,
+int task_wait_dma(lua_State *L, const struct vfu_host *host, uint64_t addr, const void *data, uint64_t len, uint32_t flags,
                   uint32_t width)
 {
     struct script *s = script_of(L);
@@ -311,10 +311,10 @@ int task_wait_dma(lua_State *L, const struct vfu_host *via, uint64_t addr, const
     t->op.done = dma_done;
     t->op.user = t;
     t->width = width;
-    t->via = via;
-    t->parked = wraphook_parks(t) && via != s->host;
+    t->via = host;
+    t->parked = host != s->host && wraphook_parks(t);
     if (!t->parked)
-        err = via->dma_submit(via, &t->op);
+        err = host->dma_submit(host, &t->op);
     if (err) {
         free_buffer(t);
         luaL_pushfail(L);

@@ -72,9 +72,9 @@ static bool named_by(const char *item, const char *key)
 }
 
 /* The table at 2, and what the command line says with "inner." in front, which comes first. */
-static uint32_t collect_items(lua_State *L, struct script *s, const char **items)
+static uint32_t collect_items(lua_State *L, const char **items, uint32_t given)
 {
-    uint32_t given = s->given ? vfu_wrap_items(s->given, "inner.", items, WRAP_ITEMS) : 0, n = given;
+    uint32_t n = given;
 
     if (lua_isnil(L, 2))
         return n;
@@ -135,7 +135,7 @@ int wrap_plugin(lua_State *L)
     struct script *s = script_of(L);
     const char *spec, **items;
     struct wrapper *w;
-    uint32_t n;
+    uint32_t given, n;
     int32_t err;
 
     if (lua_type(L, 1) != LUA_TSTRING)
@@ -151,12 +151,15 @@ int wrap_plugin(lua_State *L)
         return luaL_error(L, "vfu.plugin: this host (%s) is too old to wrap plugins", s->host->version);
     items = util_alloc(L, WRAP_ITEMS * sizeof *items);
     spec = find_file(L, s, lua_tostring(L, 1));
-    n = collect_items(L, s, items);
+    given = s->given ? vfu_wrap_items(s->given, "inner.", items, WRAP_ITEMS) : 0;
+    n = collect_items(L, items, given);
     w = util_alloc(L, sizeof *w);
     w->s = s;
     for (int i = 0; i < WRAP_HOOKS; i++)
         w->hooks[i] = w->next[i] = LUA_NOREF;
     err = vfu_wrap_open(&w->wrap, s->host, spec, items, n);
+    if (err == -EINVAL && given)
+        s->result = err; /* the user's own words do not fit, as has been said */
     if (err)
         return luaL_error(L, "vfu.plugin: %s cannot be opened; the line above says why", spec);
     s->wrap = w;
@@ -283,9 +286,9 @@ static void describe_inner(lua_State *L, struct wrapper *w)
     err = vfu_wrap_describe(&w->wrap, w->s->host, NULL, NULL, 0, d);
     if (!err && d->nbars <= 6 && (!d->nbars || d->bars))
         return;
-    if (err == -EINVAL) { /* explained, as what the user has to mend; whose line it is, is not */
+    if (err == -EINVAL) { /* explained; the parameters may be the script's or the user's */
         luaL_where(L, 1);
-        vfu_logf(w->s->host, VFU_LOG_ERROR, "%sthe parameters of %s do not fit", lua_tostring(L, -1),
+        vfu_logf(w->s->host, VFU_LOG_ERROR, "%sinner:wrap: the parameters of %s do not fit", lua_tostring(L, -1),
                  w->wrap.plugin->name);
         w->s->result = err;
     }
@@ -299,10 +302,11 @@ static int inner_wrap(lua_State *L)
     struct script *s = script_of(L);
     struct wrapper *w = s->wrap;
 
+    lua_settop(L, 2);
     lua_rawgeti(L, LUA_REGISTRYINDEX, w->inner_ref);
     if (!lua_rawequal(L, 1, -1))
         return luaL_error(L, "call it as inner:wrap{...}, with a colon");
-    lua_settop(L, 2);
+    lua_pop(L, 1);
     if (lua_isnil(L, 2)) {
         lua_newtable(L);
         lua_replace(L, 2);

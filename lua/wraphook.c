@@ -579,8 +579,8 @@ static int32_t hook_irq_raise(const struct vfu_host *table, uint32_t vector)
     return status;
 }
 
-/* Bits that have risen are one interrupt of vector 0. What the hook has not passed on stays low for the host. */
-static void hook_irq_level(const struct vfu_host *table, uint64_t bits)
+/* Of the level register: bits that have risen are one interrupt of vector 0. What the hook has not passed on stays low for the host. */
+static int32_t hook_irq_level(const struct vfu_host *table, uint64_t bits)
 {
     struct wrapper *w = wrapper_of(table);
     uint64_t risen = bits & ~w->level;
@@ -590,22 +590,15 @@ static void hook_irq_level(const struct vfu_host *table, uint64_t bits)
     w->passed &= bits;
     if (w->s->frozen) /* a state is loaded: they have risen elsewhere */
         w->passed = bits;
-    if (w->s->frozen || !risen) {
-        inner_host(w)->irq_level(inner_host(w), w->passed);
-        return;
-    }
+    if (w->s->frozen || !risen)
+        return inner_host(w)->irq_level(inner_host(w), w->passed);
     t = new_hook(w->s, WRAP_RAISE);
     if (!t)
-        return;
+        return 0;
     t->offset = 1;
     t->value = risen;
     if (start_hook(t) == 0)
         task_put(t);
-}
-
-static int32_t hook_level(const struct vfu_host *table, uint64_t bits)
-{
-    hook_irq_level(table, bits);
     return 0;
 }
 
@@ -651,7 +644,7 @@ void wraphook_open(lua_State *L, struct wrapper *w)
         table->dma_submit = hook_dma_submit;
     if (wraphook_has(w->s, WRAP_RAISE)) {
         table->irq_raise = hook_irq_raise;
-        table->irq_level = hook_level;
+        table->irq_level = hook_irq_level;
     }
 }
 

@@ -106,6 +106,7 @@ PROTOCOL_TESTS = \
 	tests/protocol/test_steady \
 	tests/protocol/test_testdev \
 	tests/protocol/test_watch
+	tests/protocol/test_wrap
 PROTOCOL_CASES = \
 	tests/protocol/access.c \
 	tests/protocol/cases.c \
@@ -130,6 +131,11 @@ tests_protocol_test_filter_SOURCES = \
 	tests/protocol/proto.h \
 	tests/protocol/test_filter.c
 tests_protocol_test_filter_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
+tests_protocol_test_wrap_SOURCES = \
+	tests/protocol/host.c \
+	tests/protocol/proto.h \
+	tests/protocol/test_wrap.c
+tests_protocol_test_wrap_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 tests_protocol_test_migrate_SOURCES = \
 	tests/protocol/host.c \
 	tests/protocol/proto.h \

@@ -9,6 +9,8 @@ LUA_LIBRARY = \
 	sdk/lua/library/ffi.lua \
 	sdk/lua/library/client.lua \
 	sdk/lua/library/test.lua
+	sdk/lua/library/wrap.lua \
+	sdk/lua/library/ffi.lua
 lualibrarydir = $(datadir)/vfu-host/lua/library
 dist_lualibrary_DATA = $(LUA_LIBRARY)
 luasettingsdir = $(datadir)/vfu-host/lua

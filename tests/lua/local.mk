@@ -4,6 +4,9 @@
 
 LUA_TESTS = tests/lua/test_api tests/lua/test_cover tests/lua/test_eval tests/lua/test_ffi tests/lua/test_load tests/lua/test_run
 
+LUA_SCRIPT_TESTS = tests/lua/wrap.test
+EXTRA_DIST += $(LUA_SCRIPT_TESTS)
+
 lua_tests_sources = tests/lua/fake.c tests/lua/fake.h $(lua_lua_la_SOURCES)
 lua_tests_cflags = $(AM_CFLAGS) $(LUA_CFLAGS) $(FFI_CFLAGS) $(CMOCKA_CFLAGS)
 lua_tests_ldadd = core/libcore.la $(LUA_LIBS) $(FFI_LIBS) $(CMOCKA_LIBS) $(VFU_LIBS)
@@ -28,5 +31,5 @@ tests_lua_test_run_LDADD = $(lua_tests_ldadd)
 
 if HAVE_CMOCKA
 check_PROGRAMS += $(LUA_TESTS)
-TESTS += $(LUA_TESTS)
+TESTS += $(LUA_TESTS) $(LUA_SCRIPT_TESTS)
 endif

@@ -23,7 +23,7 @@
 
 /* In the order of the manual: that of sdk/lua/local.mk. */
 static const char *const library[] = { LIBRARY "vfu.lua", LIBRARY "spec.lua", LIBRARY "device.lua", LIBRARY "memory.lua",
-                                       LIBRARY "ffi.lua", LIBRARY "client.lua", LIBRARY "test.lua", NULL };
+                                       LIBRARY "wrap.lua", LIBRARY "ffi.lua", LIBRARY "client.lua", LIBRARY "test.lua", NULL };
 
 /* Of the others: what scripts of vfu-client have. tests/client/names_test.lua looks at those. */
 static const char *const elsewhere[] = { "vfu.client", "vfu.test", "vfu.Dut", "vfu.Window", "vfu.Memory",
@@ -136,15 +136,16 @@ static void mark_type(lua_State *defs, lua_State *L, const char *type, const cha
 static const struct {
     const char *class, *file, *function, *array;
 } options[] = {
-    { "vfu.DeviceSpec.", "lua/declare.c", "\nint declare_device(", "options[] = {" },
-    { "vfu.PciSpec.", "lua/declare.c", "\nstatic void read_pci(", "options[] = {" },
-    { "vfu.MsixSpec.", "lua/declare.c", "\nstatic void read_msix(", "options[] = {" },
-    { "vfu.IrqSpec.", "lua/declare.c", "\nstatic void read_irq(", "options[] = {" },
-    { "vfu.DmaSpec.", "lua/declare.c", "\nstatic void read_dma(", "options[] = {" },
+    { "vfu.DeviceSpec.", "lua/device.c", "\nint declare_device(", "options[] = {" },
+    { "vfu.PciSpec.", "lua/device.c", "\nstatic void read_pci(", "options[] = {" },
+    { "vfu.MsixSpec.", "lua/device.c", "\nstatic void read_msix(", "options[] = {" },
+    { "vfu.IrqSpec.", "lua/device.c", "\nstatic void read_irq(", "options[] = {" },
+    { "vfu.DmaSpec.", "lua/device.c", "\nstatic void read_dma(", "options[] = {" },
     { "vfu.BarSpec.", "lua/declare.c", "\nint declare_bar(", "options[] = {" },
     { "vfu.ConfigSpec.", "lua/declare.c", "\nint declare_config(", "options[] = {" },
     { "vfu.CapSpec.", "lua/declare.c", "\nstatic void read_caps(", "options[] = {" },
     { "vfu.DoorbellSpec.", "lua/doorbell.c", "\nstatic void read_bell(", "options[] = {" },
+    { "vfu.WrapSpec.", "lua/wrap.c", "\nstatic int inner_wrap(", "options[] = {" },
     { "vfu.RegSpec.", "lua/map.c", "\nstatic void read_reg_options(", "options[] = {" },
     { "vfu.FlagSpec.", "lua/map.c", "\nstatic void read_field_tail(", "options[] = {" },
     { "vfu.FieldSpec.", "lua/map.c", "\nstatic void read_field_tail(", "options[] = {" },
@@ -249,6 +250,9 @@ static void test_names(void **state)
         mark(defs, name, &missing);
         lua_pop(L, 1);
     }
+    for (const char *const *p = (const char *const[]){ "vfu.Plugin:wrap", "vfu.Plugin.name", "vfu.Plugin.version",
+                                                       "vfu.Plugin.summary", "vfu.Device.inner", NULL }; *p; p++)
+        mark(defs, *p, &missing); /* of scripts that wrap a plugin: tests/protocol/test_wrap.c */
     mark(defs, "vfu.Bar.read", &missing); /* test_bar */
     mark(defs, "vfu.Bar.write", &missing);
     mark(defs, "vfu.Bar.ram", &missing);

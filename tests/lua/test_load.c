@@ -104,7 +104,7 @@ static const struct {
            "d:bar(0, { size = 16 }, { reg('NOTE', 0, 4) }) return d",
       ".lua:3: |no register named NOPE; did you mean NOTE?" },
     { HEAD "vfu.devise('d')", ".lua:3: |vfu has no devise; did you mean device?" },
-    { DEVICE "vfu.plugin('x')", "vfu.plugin is not part of this build" },
+    { DEVICE "vfu.plugin('x')", "vfu.plugin: one script, one device; this is the second" },
     { DEVICE "dofile('x')", "attempt to call a nil value (global 'dofile')" },
     { DEVICE "io.open('x')", "'io'" },
     { DEVICE "os.execute('x')", "attempt to call a nil value (field 'execute')" },

@@ -15,6 +15,7 @@
 ---@field on vfu.OnHooks
 ---@field irq vfu.Irq
 ---@field dma vfu.Dma with `dma` in the device's options
+---@field inner vfu.Plugin of a device that `inner:wrap` has made
 ---@field [string] any
 local Device = {}
 

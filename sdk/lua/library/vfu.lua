@@ -74,6 +74,14 @@ function vfu.group(name, offset, spec, registers) end
 ---@return vfu.Buffer
 function vfu.buffer(size) end
 
+--- Opens another device model, to wrap it: `return vfu.plugin("edu"):wrap{...}`. One script wraps one plugin.
+---
+--- The parameters are the plugin's; what the command line says as inner.KEY=VALUE comes before them.
+---@param path string a .lua or .so file, beside the script or as it stands, or an installed plugin's name
+---@param params? table<string, string|number|boolean>
+---@return vfu.Plugin
+function vfu.plugin(path, params) end
+
 --- Lets the event or write hook that calls it wait; other accesses go on meanwhile. Elsewhere it returns nil, "would
 --- wait".
 ---@param seconds number
