@@ -98,7 +98,7 @@ struct script {
     struct wrapper *wrap;           /* the plugin that the script has opened, or NULL */
 
     /* memory and collection */
-    size_t used, limit, gc_mark, gc_seen;
+    size_t used, limit, gc_mark, gc_seen, gc_owed;
     bool gc_armed;
 
     /* time: epoch is odd while a callback runs; the ticker copies it to stale when it has run too long */

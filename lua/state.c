@@ -13,7 +13,10 @@
 #include "lua/binding.h"
 
 #define GC_SLACK ((size_t)256 << 10) /* growth before a collection is worth while */
-#define GC_STEP_LOG2 9               /* of the allocation in bytes that one step makes up for: Lua's unit for its work */
+#define GC_OWED_LOG2 10              /* of the allocation in bytes that one step makes up for */
+#define GC_STEP_LOG2 9               /* Lua's unit for its work */
+#define GC_STEP_MUL 12               /* Lua's: 2^GC_STEP_LOG2 / 16 times this are a step's units of work */
+#define GC_TURN 4u                   /* steps before others have their turn */
 
 #define REPORT_BURST 4u
 #define REPORT_WINDOW UINT64_C(1000000000)
@@ -335,51 +338,59 @@ void state_enter(struct script *s)
 }
 
 /*
- * Lua begins to sweep by freeing, in one go, whatever is newer than the newest object that lives. A new object at the start
- * of a cycle leaves only what the cycle itself sees coming for that; the rest is swept in steps.
+ * Lua begins to sweep by freeing, in one go, whatever is newer than the newest object that lives: all the garbage of the
+ * time that marking took. A new object before each step leaves nothing for that; all is swept in steps. It is in a table
+ * of its own, which then is all that has to be looked at again.
  */
 static int put_fence(lua_State *L)
 {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, script_of(L)->fence_ref);
     lua_createtable(L, 0, 0);
-    lua_rawseti(L, LUA_REGISTRYINDEX, script_of(L)->fence_ref);
+    lua_rawseti(L, -2, 1);
     return 0;
 }
 
-static void begin_cycle(struct script *s)
+static void new_fence(struct script *s)
 {
-    s->gc_seen = s->used;
     lua_pushcfunction(s->L, put_fence);
-    if (lua_pcall(s->L, 0, 0, 0)) /* no memory: this cycle sweeps at once */
+    if (lua_pcall(s->L, 0, 0, 0)) /* no memory: if this step begins to sweep, it takes its time */
         lua_pop(s->L, 1);
 }
 
 /*
- * One step, and one for each 512 bytes that were allocated since the last: who allocates little is never held up for long, who
- * allocates much waits in proportion. A step of size 0 is Lua's basic one; with another size it would at once work off
- * all that was allocated while the collector stood still, which is most of a cycle. True at the end of a cycle.
+ * A step is some 400 objects looked at or freed, about 10 us, and there is one for each KiB that was allocated: who
+ * allocates much owes much. What is owed is worked off in turns of a few steps, with the client's next requests in between.
+ * A step of size 0 is Lua's basic one; with another size it would at once work off all that was allocated while the
+ * collector stood still, which is most of a cycle. True at the end of a cycle.
  */
-static bool collect_steps(struct script *s)
+static bool collect_steps(struct script *s, uint32_t most)
 {
-    size_t grown = s->used > s->gc_seen ? s->used - s->gc_seen : 0;
     bool done = false;
 
-    for (size_t n = 1 + (grown >> GC_STEP_LOG2); n && !done; n--)
+    if (s->used > s->gc_seen)
+        s->gc_owed += (s->used - s->gc_seen) >> GC_OWED_LOG2;
+    new_fence(s);
+    for (uint32_t n = 0; n < most && !done && (n == 0 || s->gc_owed); n++) {
         done = lua_gc(s->L, LUA_GCSTEP, 0);
+        s->gc_owed -= s->gc_owed > 0;
+    }
     s->gc_seen = s->used;
     return done;
 }
 
+/* A cycle goes on with the next callback, which makes more garbage: a device that is left alone has nothing to collect, and
+ * one that collected all by itself would keep the core from a client that shares it. */
 static void collect_step(void *arg)
 {
     struct script *s = arg;
+    bool done;
 
-    s->gc_armed = false;
     state_enter(s);
-    if (collect_steps(s))
-        s->gc_mark = s->used + s->used / 2 + GC_SLACK;
-    else
-        s->gc_mark = 0; /* the cycle goes on: state_leave arms the next step */
-    state_leave(s);
+    done = collect_steps(s, GC_TURN);
+    s->gc_mark = done ? s->used + s->used / 2 + GC_SLACK : 0;
+    s->gc_owed = done ? 0 : s->gc_owed;
+    state_leave(s); /* still armed: it does not arm the next turn */
+    s->gc_armed = s->gc_owed && s->host->defer(s->host, collect_step, s) == 0;
 }
 
 static void collect_some(struct script *s)
@@ -395,11 +406,11 @@ static void collect_some(struct script *s)
     if (s->gc_armed)
         return;
     if (s->gc_mark)
-        begin_cycle(s);
+        s->gc_seen = s->used;
     if (s->host->defer(s->host, collect_step, s) == 0) {
         s->gc_armed = true;
     } else {
-        collect_steps(s);
+        collect_steps(s, GC_TURN);
         s->gc_mark = s->used + GC_SLACK / 4;
     }
 }
@@ -506,7 +517,7 @@ int state_run(struct script *s)
     if (s->result)
         return s->result;
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->dev_ref); /* STACK_DEVICE */
-    lua_gc(L, LUA_GCINC, 0, 0, GC_STEP_LOG2);
+    lua_gc(L, LUA_GCINC, 0, GC_STEP_MUL, GC_STEP_LOG2);
     lua_gc(L, LUA_GCCOLLECT);
     lua_gc(L, LUA_GCSTOP);
     s->gc_mark = s->used + GC_SLACK;
