@@ -9,7 +9,9 @@ local dev = vfu.device("garbage", {
     each = { 1000, min = 1, max = 1000000, doc = "how many of them a table holds" },
   },
 })
-dev:bar(0, { size = 4096 }, { vfu.reg("WORK", 0x04, 4), vfu.reg("PLAIN", 0x90, 8) })
+dev:bar(0, { size = 4096 }, {
+  vfu.reg("WORK", 0x04, 4), vfu.reg("CHANGE", 0x08, 4), vfu.reg("LOOK", 0x0c, 4), vfu.reg("PLAIN", 0x90, 8),
+})
 
 -- The collector looks at a table in one go.
 local live = {}
@@ -24,5 +26,8 @@ function dev.write:WORK(v)
   for i = 1, 16 do list[i] = { v, live[i] } end
   return #list + v
 end
+
+function dev.write:CHANGE(v) self.PLAIN.value = self.PLAIN.value + v end
+function dev.read:LOOK(v) return v end
 
 return dev
