@@ -42,3 +42,5 @@ dist_filter_DATA = examples/filter/driver.c
 
 # In other languages, built by their tests (tests/abi/local.mk).
 EXTRA_DIST += examples/cpp/crc32.cpp examples/cpp/crc32_test.lua examples/rust/watchdog.rs examples/rust/watchdog_test.lua
+EXTRA_DIST += examples/cpp/crc32.cpp examples/rust/watchdog.rs
+EXTRA_DIST += examples/.luacheckrc

@@ -350,6 +350,10 @@ void buffer_push_ram(lua_State *L, struct bar_decl *bar);
 /* Shared with views. span: pointer to [off, off + n) of the object at 1, or NULL after pushing nil, message. */
 bool buffer_fault(lua_State *L, uint64_t size, lua_Integer off, lua_Integer n);
 bool buffer_length(lua_State *L, lua_Integer n); /* false after pushing nil, message */
+/* A metatable, left on the stack, with these methods, and u8, u16, u32, u64: closures of one function, which asks
+ * buffer_width how many bytes it is about. */
+void buffer_new_type(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction integer);
+uint32_t buffer_width(lua_State *L);
 int buffer_push_integer(lua_State *L, const uint8_t *data, uint32_t width);
 void buffer_pull_integer(uint8_t *data, uint32_t width, lua_Integer value);
 int buffer_unpack(lua_State *L, const uint8_t *data, uint64_t left, lua_Integer off);

@@ -57,6 +57,31 @@ void buffer_pull_integer(uint8_t *data, uint32_t width, lua_Integer value)
         data[i] = (uint8_t)v;
 }
 
+void buffer_new_type(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction integer)
+{
+    static const struct {
+        const char *name;
+        uint32_t width;
+    } widths[] = { { "u8", 1 }, { "u16", 2 }, { "u32", 4 }, { "u64", 8 } };
+
+    luaL_newmetatable(L, type);
+    lua_newtable(L);
+    luaL_setfuncs(L, methods, 0);
+    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
+        lua_pushinteger(L, widths[i].width);
+        lua_pushcclosure(L, integer, 1);
+        lua_setfield(L, -2, widths[i].name);
+    }
+    lua_setfield(L, -2, "__index");
+    lua_pushstring(L, type);
+    lua_setfield(L, -2, "__metatable");
+}
+
+uint32_t buffer_width(lua_State *L)
+{
+    return (uint32_t)lua_tointeger(L, lua_upvalueindex(1));
+}
+
 /* string.unpack(fmt, data) for the format at 2; the position it returns last becomes an offset of the object. */
 int buffer_unpack(lua_State *L, const uint8_t *data, uint64_t left, lua_Integer off)
 {
@@ -148,8 +173,9 @@ static int buffer_write(lua_State *L)
     return 1;
 }
 
-static int access_integer(lua_State *L, uint32_t width)
+static int access_integer(lua_State *L)
 {
+    uint32_t width = buffer_width(L);
     struct buffer *b = check_buffer(L);
     lua_Integer off = util_check_integer(L, 2, "the offset");
 
@@ -160,26 +186,6 @@ static int access_integer(lua_State *L, uint32_t width)
     buffer_pull_integer(b->data + off, width, util_check_integer(L, 3, "the value"));
     lua_pushboolean(L, 1);
     return 1;
-}
-
-static int buffer_u8(lua_State *L)
-{
-    return access_integer(L, 1);
-}
-
-static int buffer_u16(lua_State *L)
-{
-    return access_integer(L, 2);
-}
-
-static int buffer_u32(lua_State *L)
-{
-    return access_integer(L, 4);
-}
-
-static int buffer_u64(lua_State *L)
-{
-    return access_integer(L, 8);
 }
 
 static int buffer_unpack_at(lua_State *L)
@@ -206,21 +212,13 @@ void buffer_open(lua_State *L)
     static const luaL_Reg methods[] = {
         { "read", buffer_read },
         { "write", buffer_write },
-        { "u8", buffer_u8 },
-        { "u16", buffer_u16 },
-        { "u32", buffer_u32 },
-        { "u64", buffer_u64 },
         { "unpack", buffer_unpack_at },
         { NULL, NULL },
     };
 
-    luaL_newmetatable(L, BUFFER_TYPE);
-    luaL_newlib(L, methods);
-    lua_setfield(L, -2, "__index");
+    buffer_new_type(L, BUFFER_TYPE, methods, access_integer);
     lua_pushcfunction(L, buffer_len);
     lua_setfield(L, -2, "__len");
-    lua_pushliteral(L, BUFFER_TYPE);
-    lua_setfield(L, -2, "__metatable");
     lua_pop(L, 1);
     lua_getglobal(L, LUA_STRLIBNAME);
     lua_getfield(L, -1, "unpack");

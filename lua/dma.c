@@ -136,8 +136,9 @@ static int dma_write(lua_State *L)
     return dma_write_through(L, s->host, addr, data, n);
 }
 
-static int access_integer(lua_State *L, uint32_t width)
+static int access_integer(lua_State *L)
 {
+    uint32_t width = buffer_width(L);
     struct script *s = check_dma(L);
     uint64_t addr = (uint64_t)util_check_integer(L, 2, "the address");
     uint8_t data[8];
@@ -153,26 +154,6 @@ static int access_integer(lua_State *L, uint32_t width)
     if (err == -EWOULDBLOCK && task_may_wait(L))
         return task_wait_dma(L, s->host, addr, NULL, width, 0, width);
     return push_failure(L, err);
-}
-
-static int dma_u8(lua_State *L)
-{
-    return access_integer(L, 1);
-}
-
-static int dma_u16(lua_State *L)
-{
-    return access_integer(L, 2);
-}
-
-static int dma_u32(lua_State *L)
-{
-    return access_integer(L, 4);
-}
-
-static int dma_u64(lua_State *L)
-{
-    return access_integer(L, 8);
 }
 
 /* ---- views ---- */
@@ -274,8 +255,9 @@ static int view_write(lua_State *L)
     return wrote(L, v, off, n);
 }
 
-static int view_integer(lua_State *L, uint32_t width)
+static int view_integer(lua_State *L)
 {
+    uint32_t width = buffer_width(L);
     lua_Integer off = util_check_integer(L, 2, "the offset");
     bool write = !lua_isnone(L, 3);
     struct view *v = check_view(L, off, width, write ? VFU_DMA_PROT_WRITE : VFU_DMA_PROT_READ);
@@ -287,26 +269,6 @@ static int view_integer(lua_State *L, uint32_t width)
         return wrote(L, v, off, width);
     }
     return checked(L, v, buffer_push_integer(L, v->window.data + off, width));
-}
-
-static int view_u8(lua_State *L)
-{
-    return view_integer(L, 1);
-}
-
-static int view_u16(lua_State *L)
-{
-    return view_integer(L, 2);
-}
-
-static int view_u32(lua_State *L)
-{
-    return view_integer(L, 4);
-}
-
-static int view_u64(lua_State *L)
-{
-    return view_integer(L, 8);
 }
 
 static int view_unpack(lua_State *L)
@@ -348,34 +310,22 @@ void dma_push(lua_State *L)
     luaL_setmetatable(L, DMA_TYPE);
 }
 
-static void new_type(lua_State *L, const char *type, const luaL_Reg *methods)
-{
-    luaL_newmetatable(L, type);
-    lua_newtable(L);
-    luaL_setfuncs(L, methods, 0);
-    lua_setfield(L, -2, "__index");
-    lua_pushstring(L, type);
-    lua_setfield(L, -2, "__metatable");
-}
-
 void dma_open(lua_State *L)
 {
     static const luaL_Reg dma_methods[] = {
-        { "read", dma_read }, { "write", dma_write }, { "view", dma_view }, { "u8", dma_u8 },
-        { "u16", dma_u16 },   { "u32", dma_u32 },     { "u64", dma_u64 },   { NULL, NULL },
+        { "read", dma_read }, { "write", dma_write }, { "view", dma_view }, { NULL, NULL },
     };
     static const luaL_Reg view_methods[] = {
         { "read", view_read },   { "write", view_write }, { "unpack", view_unpack },
-        { "close", view_close }, { "u8", view_u8 },       { "u16", view_u16 },
-        { "u32", view_u32 },     { "u64", view_u64 },     { NULL, NULL },
+        { "close", view_close }, { NULL, NULL },
     };
     static const luaL_Reg view_meta[] = {
         { "__len", view_len }, { "__gc", view_close }, { "__close", view_close }, { NULL, NULL }
     };
 
-    new_type(L, DMA_TYPE, dma_methods);
+    buffer_new_type(L, DMA_TYPE, dma_methods, access_integer);
     lua_pop(L, 1);
-    new_type(L, VIEW_TYPE, view_methods);
+    buffer_new_type(L, VIEW_TYPE, view_methods, view_integer);
     luaL_setfuncs(L, view_meta, 0);
     lua_pop(L, 1);
 }

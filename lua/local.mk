@@ -45,9 +45,17 @@ lua_lua_la_CFLAGS = $(AM_CFLAGS) $(LUA_CFLAGS) $(FFI_CFLAGS)
 lua_lua_la_LIBADD = $(LUA_LIBS) $(FFI_LIBS) $(VFU_LIBS)
 lua_lua_la_LDFLAGS = $(MODULE_LDFLAGS)
 
-# lua/NAME.lua becomes lua/NAME.lua.h: its bytes, to be included between the braces of an array.
+# Modules that scripts require: lua/vfu/NAME.lua is "vfu.NAME". Installed beside the binding; in the build tree they are
+# where the binding of that tree looks for them. A script's own file of that name comes first.
 LUA_MODULES =
-EXTRA_DIST += $(LUA_MODULES)
-SUFFIXES += .lua .lua.h
-.lua.lua.h:
-	$(AM_V_GEN)$(MKDIR_P) $(@D) && od -An -v -tx1 $< | $(SED) 's/[0-9a-f][0-9a-f]/0x&,/g' > $@.tmp && mv $@.tmp $@
+luamoduledir = $(plugindir)/lua/vfu
+dist_luamodule_DATA = $(LUA_MODULES)
+noinst_DATA += lua/vfu.stamp
+CLEANFILES += lua/vfu.stamp
+lua/vfu.stamp: $(LUA_MODULES) Makefile
+	$(AM_V_GEN)$(MKDIR_P) lua/vfu && for module in $(LUA_MODULES); do \
+		cmp -s $(srcdir)/$$module $$module || cp $(srcdir)/$$module $$module || exit 1; done && : >$@
+clean-local: clean-modules
+clean-modules:
+	test . = '$(srcdir)' || rm -rf lua/vfu
+.PHONY: clean-modules

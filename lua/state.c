@@ -5,10 +5,12 @@
  * The collector stands still while callbacks run, and works between them in steps that the host defers until the reply
  * is sent. Runs on the script's thread.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lua/binding.h"
 
@@ -90,27 +92,73 @@ static int safe_collectgarbage(lua_State *L)
     return 1;
 }
 
-/* What `require` looks for: a text file beside the script; dots are folders. */
+/* As luaL_loadfilex, of text; its word on binary chunks names no file. */
+static int load_text(lua_State *L, const char *file)
+{
+    int rc = luaL_loadfilex(L, file, "t");
+
+    if (rc == LUA_ERRSYNTAX && strstr(lua_tostring(L, -1), "binary chunk")) {
+        lua_pop(L, 1);
+        lua_pushfstring(L, "%s is compiled; a script is Lua source", file);
+    }
+    return rc;
+}
+
+/* Pushes where modules that come with the binding are: beside it, or in the folder that it was built in. */
+static const char *push_shipped(lua_State *L, const char *relative, bool built)
+{
+    static const char here;
+    const char *slash;
+    Dl_info info;
+
+    if (!dladdr(&here, &info) || !info.dli_fname || !(slash = strrchr(info.dli_fname, '/')))
+        return NULL;
+    lua_pushlstring(L, info.dli_fname, (size_t)(slash - info.dli_fname));
+    return lua_pushfstring(L, "%s/%s/%s", lua_tostring(L, -1), built ? ".." : "lua", relative);
+}
+
+/* The module's file at the top: beside the script, or among those shipped. LUA_ERRFILE: none, and the first's error. */
+static int find_module(lua_State *L, const char *relative)
+{
+    int rc, file = lua_gettop(L);
+
+    rc = load_text(L, lua_tostring(L, file));
+    for (int built = 0; built < 2 && rc == LUA_ERRFILE; built++) {
+        const char *shipped = push_shipped(L, relative, built);
+
+        if (shipped && access(shipped, R_OK) == 0) {
+            lua_replace(L, file);
+            lua_settop(L, file);
+            rc = load_text(L, lua_tostring(L, file));
+        }
+    }
+    return rc;
+}
+
+/* What `require` looks for: a text file beside the script, or one of ours; dots are folders. */
 static int load_module(lua_State *L, const char *name)
 {
     struct script *s = script_of(L);
-    const char *slash = strrchr(s->path, '/'), *file;
+    const char *slash = strrchr(s->path, '/'), *file, *relative;
 
     for (const char *p = name; *p; p++)
         if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.", *p) ||
             (*p == '.' && p[1] == '.'))
             return luaL_error(L, "bad module name \"%s\"", name);
-    lua_pushlstring(L, s->path, slash ? (size_t)(slash + 1 - s->path) : 0);
     luaL_gsub(L, name, ".", "/");
-    lua_pushliteral(L, ".lua");
-    lua_concat(L, 3);
+    relative = lua_pushfstring(L, "%s.lua", lua_tostring(L, -1));
+    lua_pushlstring(L, s->path, slash ? (size_t)(slash + 1 - s->path) : 0);
+    lua_pushvalue(L, -2);
+    lua_concat(L, 2);
     file = lua_tostring(L, -1);
 
-    int rc = luaL_loadfilex(L, file, "t");
+    int top = lua_gettop(L), rc = find_module(L, relative);
     if (rc == LUA_ERRFILE)
-        return luaL_error(L, "no module \"%s\": %s", name, lua_tostring(L, -1));
+        return luaL_error(L, "no module \"%s\": %s, and none of that name comes with vfu-host", name,
+                          lua_tostring(L, top + 1));
     if (rc != LUA_OK)
         return lua_error(L);
+    file = lua_tostring(L, top);
     lua_pushstring(L, name);
     lua_pushstring(L, file);
     lua_call(L, 2, 1);
@@ -492,7 +540,7 @@ static int run_file(lua_State *L)
 {
     struct script *s = script_of(L);
 
-    if (luaL_loadfilex(L, s->path, "t") != LUA_OK)
+    if (load_text(L, s->path) != LUA_OK)
         return lua_error(L);
     lua_call(L, 0, 1);
     if (!s->declared)

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: BSD-3-Clause
--- Writes to one register arrive late, and those who wait for it are counted: vfu-host --plugin slow-register.lua delay=0.01
+-- Writes to one register arrive late, and are counted, as its reads are: vfu-host --plugin slow-register.lua delay=0.01
 local vfu = require "vfu"
 local inner = vfu.plugin("../edu.lua")
 

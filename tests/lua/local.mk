@@ -4,7 +4,7 @@
 
 LUA_TESTS = tests/lua/test_api tests/lua/test_cover tests/lua/test_eval tests/lua/test_ffi tests/lua/test_load tests/lua/test_run
 
-LUA_SCRIPT_TESTS = tests/lua/wrap.test
+LUA_SCRIPT_TESTS = tests/lua/modules.test tests/lua/wrap.test
 EXTRA_DIST += $(LUA_SCRIPT_TESTS)
 
 lua_tests_sources = tests/lua/fake.c tests/lua/fake.h $(lua_lua_la_SOURCES)
