@@ -247,12 +247,14 @@ int grant_granted(lua_State *L); /* dev:granted */
 extern const char *const hooks_on_names[]; /* NULL-terminated, by HOOK_* */
 void hooks_push(lua_State *L, const char *kind); /* "read", "write", "event" or "on" */
 void hooks_push_bar(lua_State *L, struct bar_decl *bar);
-int32_t hooks_read(void *self, struct vfu_reg_call *call);
-int32_t hooks_write(void *self, struct vfu_reg_call *call);
-int32_t hooks_locked(void *self, uint32_t hook, const struct vfu_reg_call *call);
-int32_t hooks_access(void *self, struct vfu_access *access);
-void hooks_restart(struct script *s, const struct task *saved);
 int hooks_on(struct script *s, int hook, const char *name, int nargs); /* arguments on the main stack, popped */
+
+/* ---- access.c ---- */
+int32_t access_read(void *self, struct vfu_reg_call *call);
+int32_t access_write(void *self, struct vfu_reg_call *call);
+int32_t access_locked(void *self, uint32_t hook, const struct vfu_reg_call *call);
+int32_t access_raw(void *self, struct vfu_access *access);
+void access_restart(struct script *s, const struct task *saved);
 
 /* ---- task.c ---- */
 enum { TASK_EVENT, TASK_WRITE, TASK_RAW, TASK_WRAP };
@@ -337,7 +339,7 @@ int event_start(struct script *s, uint64_t key, bool oneshot);
 void event_done(struct script *s, uint64_t key);
 void event_clear(struct script *s);
 
-/* ---- buffer.c, dma.c, irq.c, log.c, save.c ---- */
+/* ---- buffer.c, dma.c, irq.c, log.c, save.c, load.c ---- */
 struct buffer {
     uint8_t *data; /* NULL: a RAM BAR before create */
     uint64_t size;
@@ -368,12 +370,15 @@ int report_report(lua_State *L); /* dev:report */
 /* By value, through a host table: the script's own, or that of a plugin inside. */
 int dma_read_through(lua_State *L, const struct vfu_host *host, lua_Integer addr, lua_Integer n);
 int dma_write_through(lua_State *L, const struct vfu_host *host, lua_Integer addr, const char *data, size_t n);
+#define SAVE_MAGIC "VFUL"
+#define SAVE_VERSION 1u
+#define SAVE_DEPTH 64 /* of tables */
 int32_t save_save(void *self, struct vfu_sink *sink);
-int32_t save_load(void *self, struct vfu_source *source);
+int32_t load_load(void *self, struct vfu_source *source);
 int32_t save_own(struct script *s, struct vfu_sink *sink); /* without a wrapped plugin's */
-int32_t save_take(struct script *s, struct vfu_source *source);
+int32_t load_own(struct script *s, struct vfu_source *source);
 bool save_empty(struct script *s); /* there is nothing of its own to be saved */
-void save_restart(struct script *s); /* starts again what was saved while it waited */
-void save_drop(struct script *s);    /* forgets it */
+void load_restart(struct script *s); /* starts again what was saved while it waited */
+void load_drop(struct script *s);    /* forgets it */
 
 #endif

@@ -25,7 +25,7 @@ static void entry_destroy(void *self)
         wrap_destroy(s);
     state_close(s);
     task_free(s);
-    save_drop(s);
+    load_drop(s);
     budget_stop(s);
     util_arena_free(s);
     free(s->path);
@@ -105,7 +105,7 @@ static int32_t entry_reset(void *self, uint32_t kind)
     struct script *s = self;
 
     task_close_all(s);
-    save_drop(s);
+    load_drop(s);
     event_clear(s);
     if (s->wrap)
         vfu_wrap_reset(wrap_inner(s), kind);
@@ -162,7 +162,7 @@ static void entry_resume(void *self)
     if (s->wrap)
         vfu_wrap_resume(wrap_inner(s));
     task_resubmit(s);
-    save_restart(s);
+    load_restart(s);
 }
 
 static void entry_power(void *self, uint32_t state)
@@ -181,14 +181,14 @@ static const void *entry_extension(const char *id)
 {
     static const struct vfu_regmap_ops regmap = {
         .struct_size = sizeof regmap,
-        .read = hooks_read,
-        .write = hooks_write,
-        .locked = hooks_locked,
+        .read = access_read,
+        .write = access_write,
+        .locked = access_locked,
     };
     static const struct vfu_migration_ops migration = {
         .struct_size = sizeof migration,
         .save = save_save,
-        .load = save_load,
+        .load = load_load,
     };
 
     static const struct vfu_config_ops config = {
@@ -227,7 +227,7 @@ VFU_EXPORT const struct vfu_plugin *vfu_plugin_entry(void)
         .describe = entry_describe,
         .create = entry_create,
         .destroy = entry_destroy,
-        .access = hooks_access,
+        .access = access_raw,
         .reset = entry_reset,
         .event = entry_event,
         .attach = entry_attach,

@@ -3,6 +3,7 @@
 
 plugin_LTLIBRARIES += lua/lua.la
 lua_lua_la_SOURCES = \
+	lua/access.c \
 	lua/binding.h \
 	lua/budget.c \
 	lua/buffer.c \
@@ -29,6 +30,7 @@ lua_lua_la_SOURCES = \
 	lua/grant.c \
 	lua/hooks.c \
 	lua/irq.c \
+	lua/load.c \
 	lua/log.c \
 	lua/map.c \
 	lua/object.c \

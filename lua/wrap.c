@@ -478,7 +478,7 @@ static int32_t load_parts(struct script *s, const uint8_t *data, uint64_t n)
         }
         part.p = data + 12;
         part.n = own;
-        err = save_take(s, &part.source);
+        err = load_own(s, &part.source);
         if (err)
             return err;
         part.p = data + 12 + own;
