@@ -6,11 +6,10 @@ LUA_LIBRARY = \
 	sdk/lua/library/spec.lua \
 	sdk/lua/library/device.lua \
 	sdk/lua/library/memory.lua \
+	sdk/lua/library/wrap.lua \
 	sdk/lua/library/ffi.lua \
 	sdk/lua/library/client.lua \
 	sdk/lua/library/test.lua
-	sdk/lua/library/wrap.lua \
-	sdk/lua/library/ffi.lua
 lualibrarydir = $(datadir)/vfu-host/lua/library
 dist_lualibrary_DATA = $(LUA_LIBRARY)
 luasettingsdir = $(datadir)/vfu-host/lua
