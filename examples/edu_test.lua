@@ -125,6 +125,24 @@ t.test("a reset stops what runs", function(dut)
   t.eq(dut.regs.STATUS.value, 0)
 end)
 
+t.test("a transfer that waits goes on in another device", function(dut)
+  dut:memory(0x10000, 4096):write(0, "carried")
+  dut.regs.SRC.value, dut.regs.DST.value, dut.regs.COUNT.value = 0x10000, BUFFER, 7
+  dut.regs.CMD.RUN = true
+  idle(dut)
+  dut.regs.FACT.value = 6
+  local other = t.device()
+  local mem = other:memory(0x20000, 4096)
+  other:load(dut:save(true))
+  t.eventually(function() return not other.regs.STATUS.COMPUTING end)
+  t.eq(other.regs.FACT.value, 720)
+  other.regs.SRC.value, other.regs.DST.value = BUFFER, 0x20000
+  other.regs.CMD.value = 3
+  idle(other)
+  t.eq(mem:read(0, 7), "carried")
+  t.raises(function() other:load("no state") end, "does not go to STOP")
+end)
+
 t.test("a client that comes back finds the device as it was", function(dut)
   dut.regs.LIVE.value = 0
   dut:reconnect()

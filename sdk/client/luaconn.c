@@ -567,6 +567,77 @@ static int memory_free(lua_State *L)
     return 0;
 }
 
+/* ---- migration ---- */
+
+struct state {
+    char *bytes;
+    size_t size, room;
+    const char *from; /* of a load: what is left */
+    size_t left;
+};
+
+static int state_take(void *ctx, const void *data, size_t size)
+{
+    struct state *state = ctx;
+
+    if (size > state->room - state->size) {
+        size_t room = (state->size + size) * 2;
+        char *bytes = realloc(state->bytes, room);
+
+        if (!bytes)
+            return -ENOMEM;
+        state->bytes = bytes;
+        state->room = room;
+    }
+    memcpy(state->bytes + state->size, data, size);
+    state->size += size;
+    return 0;
+}
+
+static int state_bring(void *ctx, void *data, size_t max)
+{
+    struct state *state = ctx;
+    size_t n = state->left < max ? state->left : max;
+
+    n = n < INT32_MAX ? n : INT32_MAX;
+    memcpy(data, state->from, n);
+    state->from += n;
+    state->left -= n;
+    return (int)n;
+}
+
+/* save(running): the state, with the device stopped afterwards, or running again. */
+static int conn_save(lua_State *L)
+{
+    struct conn *conn = conn_at(L);
+    struct vfuc_transfer transfer = { .struct_size = sizeof transfer, .limit = BYTES_MAX * 4u };
+    struct state state = { 0 };
+    int err = vfuc_save(conn->c, &transfer, state_take, &state);
+
+    if (!err && lua_toboolean(L, 2))
+        err = vfuc_migration_set(conn->c, VFUC_MIG_RUNNING);
+    if (err < 0) {
+        free(state.bytes);
+        return result(L, conn, err);
+    }
+    lua_pushlstring(L, state.size ? state.bytes : "", state.size);
+    free(state.bytes);
+    return 1;
+}
+
+static int conn_load(lua_State *L)
+{
+    struct conn *conn = conn_at(L);
+    struct state state = { 0 };
+    int err;
+
+    state.from = luaL_checklstring(L, 2, &state.left);
+    err = vfuc_load(conn->c, NULL, state_bring, &state);
+    if (!err)
+        err = vfuc_migration_set(conn->c, VFUC_MIG_RUNNING);
+    return result(L, conn, err);
+}
+
 /* ---- anything else ---- */
 
 static int conn_request(lua_State *L)
@@ -617,6 +688,7 @@ void luaconn_open(lua_State *L)
         { "flush", conn_flush },         { "read_many", conn_read_many },   { "write_multi", conn_write_multi },
         { "irq_info", conn_irq_info },   { "irq_arm", conn_irq_arm },       { "irq_disarm", conn_irq_disarm },
         { "irq_wait", conn_irq_wait },   { "irq_mask", conn_irq_mask },     { "serve", conn_serve },
+        { "save", conn_save },           { "load", conn_load },
         { "dma_stats", conn_dma_stats }, { "memory", conn_memory },         { "request", conn_request },
         { "raw_send", conn_raw_send },   { "raw_recv", conn_raw_recv },     { "__gc", conn_gc },
         { NULL, NULL },

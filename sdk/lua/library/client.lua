@@ -148,6 +148,15 @@ function Dut:serve(seconds) end
 ---@return integer bytes
 function Dut:dma_stats() end
 
+--- The device's whole state, as it migrates. The device runs on.
+---@param stopped? boolean it stands still afterwards, as the source of a migration does
+---@return string
+function Dut:save(stopped) end
+
+--- Puts a saved state in place of the present one; the device runs on from there. Raises if the device refuses it.
+---@param state string
+function Dut:load(state) end
+
 --- Arms interrupts, of the best kind that the device has if none is named. Done by connecting, unless told otherwise.
 ---@param kind? "best"|"msix"|"msi"|"intx"
 ---@param vectors? integer how many at most; 64

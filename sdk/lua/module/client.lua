@@ -440,6 +440,11 @@ end
 function Device:serve(seconds) return (self.conn:serve(seconds or 0)) end
 function Device:dma_stats() return self.conn:dma_stats() end
 
+-- Migration
+
+function Device:save(stopped) return (self.conn:save(not stopped)) end
+function Device:load(state) self.conn:load(state) end
+
 -- Interrupts
 
 local kinds = { intx = 0, msi = 1, msix = 2 }

@@ -194,12 +194,14 @@ local function start(device, more)
   return dut
 end
 
--- At the top of a file: the device of the tests that follow, false for none. In a test: starts one more, and returns it.
+-- At the top of a file: the device of the tests that follow, false for none. In a test: starts one more, and returns it;
+-- without a path it is like the test's own.
 function t.device(path, params, options)
   if path == false then
     default = false
     return
   end
+  if path == nil and running and running.device then return start(running.device) end
   if type(path) ~= "string" then fail("t.device wants a plugin's name or file, not %s", show(path)) end
   local device = { path = resolve(path), params = params, options = options }
   if running then return start(device) end
@@ -316,7 +318,7 @@ end
 function runner.run(i)
   local test = tests[i]
   local result = { status = "passed" }
-  running = { duts = {} }
+  running = { duts = {}, device = test.device }
   inner.folder = runner.folder -- goes with the test, however that ends
   inner.watch(true)
   local dut
