@@ -63,7 +63,10 @@ vfu_client_SOURCES = \
 vfu_client_CFLAGS = $(AM_CFLAGS) $(LUA_CFLAGS)
 vfu_client_LDADD = sdk/client/libclient.la $(LUA_LIBS) $(JANSSON_LIBS)
 
-# The modules of testers' scripts, inside the program as bytes (lua/local.mk says how).
+# The modules of testers' scripts, inside the program: the bytes of NAME.lua, to be included between the braces of an array.
+SUFFIXES += .lua .lua.h
+.lua.lua.h:
+	$(AM_V_GEN)$(MKDIR_P) $(@D) && od -An -v -tx1 $< | $(SED) 's/[0-9a-f][0-9a-f]/0x&,/g' > $@.tmp && mv $@.tmp $@
 CLIENT_MODULES = sdk/lua/module/client.lua sdk/lua/module/test.lua
 EXTRA_DIST += $(CLIENT_MODULES)
 CLIENT_MODULE_BYTES = sdk/lua/module/client.lua.h sdk/lua/module/test.lua.h
