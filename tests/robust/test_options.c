@@ -82,7 +82,7 @@ static const struct line lines[] = {
     { { "--check", "--plugin", "@" }, 3, "" },
     { { "--check", "--plugin", "@syntax.lua" }, 3, "syntax.lua:3:" },
     { { "--check", "--plugin", "@raises.lua" }, 3, "raises.lua:2:" },
-    { { "--check", "--plugin", "@binary.lua" }, 3, "binary chunk" },
+    { { "--check", "--plugin", "@binary.lua" }, 3, "binary.lua is compiled" },
     { { "--check", "--plugin", "@empty.lua" }, 3, "empty.lua" },
     { { "--check", "--plugin", "@loops.lua", "--hook-budget", "0.05" }, 3, "loops.lua:1:" },
     { { "--check", "--plugin", "@hungry.lua", "--memory-limit", "4M" }, 3, "hungry.lua" },
