@@ -105,7 +105,7 @@ PROTOCOL_TESTS = \
 	tests/protocol/test_protocol \
 	tests/protocol/test_steady \
 	tests/protocol/test_testdev \
-	tests/protocol/test_watch
+	tests/protocol/test_watch \
 	tests/protocol/test_wrap
 PROTOCOL_CASES = \
 	tests/protocol/access.c \
