@@ -61,7 +61,7 @@ vfu_client_SOURCES = \
 	sdk/client/testrun.h \
 	sdk/client/testshow.c
 vfu_client_CFLAGS = $(AM_CFLAGS) $(LUA_CFLAGS)
-vfu_client_LDADD = sdk/client/libclient.la $(LUA_LIBS) $(JANSSON_LIBS)
+vfu_client_LDADD = sdk/client/libclient.la core/libcore.la $(LUA_LIBS) $(JANSSON_LIBS)
 
 # The modules of testers' scripts, inside the program: the bytes of NAME.lua, to be included between the braces of an array.
 SUFFIXES += .lua .lua.h

@@ -14,6 +14,8 @@
 
 #include <vfu/client.h>
 
+#include "core/coverage.h"
+
 struct session {
     const struct live *live;
     struct vfuc_control *control;
@@ -414,6 +416,72 @@ static int live_break(const struct session *s, int argc, char **argv)
     return status;
 }
 
+/* ---- what has happened so far */
+
+static int live_coverage_word(json_t *request, const char *word)
+{
+    if (!strcmp(word, "on") || !strcmp(word, "off"))
+        return json_object_set_new(request, "on", json_boolean(!strcmp(word, "on")));
+    if (!strcmp(word, "reset"))
+        return json_object_set_new(request, "reset", json_true());
+    fprintf(stderr, "vfu-client: coverage takes on, off or reset, not '%s'\n", word);
+    return -1;
+}
+
+/* The text is that of vfu-host --coverage. */
+static int live_coverage(const struct session *s, int argc, char **argv)
+{
+    json_t *request = json_pack("{s:s}", "cmd", "coverage"), *answer, *devices;
+    int error = 0;
+
+    for (int i = 0; i < argc && !error; i++)
+        error = live_coverage_word(request, argv[i]);
+    if (error) {
+        json_decref(request);
+        return 2;
+    }
+    answer = live_ask(s, request);
+    if (!answer)
+        return EXIT_FAILURE;
+    if (s->live->json)
+        live_print_json(answer);
+    else {
+        devices = json_pack("[{s:s, s:O}]", "device", s->live->socket, "coverage", json_object_get(answer, "coverage"));
+        error = devices ? covfile_print(stdout, COVFILE_TEXT, devices) : -EPROTO;
+        json_decref(devices);
+    }
+    json_decref(answer);
+    return error ? EXIT_FAILURE : 0;
+}
+
+static int live_reports(const struct session *s, int argc, char **argv)
+{
+    json_t *answer = live_ask(s, json_pack("{s:s}", "cmd", "report")), *report, *value;
+    const char *key;
+    size_t i;
+
+    (void)argc;
+    (void)argv;
+    if (!answer)
+        return EXIT_FAILURE;
+    if (s->live->json)
+        live_print_json(answer);
+    json_array_foreach(json_object_get(answer, "reports"), i, report) {
+        if (s->live->json)
+            break;
+        printf("%s%s", live_text(report, "name"), json_is_true(json_object_get(report, "fatal")) ? " (fatal)" : "");
+        json_object_foreach(json_object_get(report, "data"), key, value) {
+            char *text = json_dumps(value, JSON_ENCODE_ANY);
+
+            printf(" %s=%s", key, text ? text : "?");
+            free(text);
+        }
+        putchar('\n');
+    }
+    json_decref(answer);
+    return 0;
+}
+
 /* ---- the table */
 
 static const struct {
@@ -432,6 +500,8 @@ static const struct {
     { "advance", " SECONDS", 1, 1, live_advance },
     { "reload", "", 0, 0, live_reload },
     { "stats", "", 0, 0, live_stats },
+    { "coverage", " [on|off] [reset]", 0, 2, live_coverage },
+    { "reports", "", 0, 0, live_reports },
 };
 
 static int live_find(const char *name)

@@ -50,7 +50,9 @@ static void main_help(void)
            "  clock [real|virtual]               the device's time\n"
            "  advance SECONDS                    let virtual time pass\n"
            "  reload                             swap in the script that is on disk now\n"
-           "  stats                              counters\n\n"
+           "  stats                              counters\n"
+           "  coverage [on|off] [reset]          what accesses have touched, and what they met that is not there\n"
+           "  reports                            what the device has reported\n\n"
            "Commands without SOCKET:\n"
            "  migrate SRC DST                    move a device's state from one socket's device to another's\n"
            "  test FILE_test.lua...              run tests of devices that it starts itself: vfu-client test --help\n\n"
@@ -266,7 +268,7 @@ static const struct command {
     { "run", " SCRIPT.lua [ARGUMENT]...", 1, 255, main_run },
 };
 #define COMMANDS "info, read, write, reset, snapshot, restore, bench, hammer, run; with vfu-host also regs, get, set, eval, break, " \
-                 "breaks, continue, clock, advance, reload or stats"
+                 "breaks, continue, clock, advance, reload, stats, coverage or reports"
 
 int main_connect(struct vfuc *c, const struct settings *s)
 {
