@@ -62,7 +62,7 @@ static void step(void *arg)
         }
         if (dev->transfer.nops)
             return; /* its end calls advance_wake */
-        if (dev->host.nwork && ++a->rounds < ROUNDS_MAX)
+        if (dev->host->nwork && ++a->rounds < ROUNDS_MAX)
             break;
         a->rounds = 0;
         if (a->instant >= ADVANCE_INSTANT_MAX || a->events >= ADVANCE_EVENTS_MAX) {

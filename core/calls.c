@@ -94,6 +94,8 @@ static int64_t run_dma_map(struct host *host, const struct call_args *a)
 {
     if (!host->dev->attached)
         return -ENOTCONN;
+    if (host->dev->transfer.frozen)
+        return -EBUSY;
     return dma_window_open(host->dev->dma, a->n[0], a->n[1], (uint32_t)a->n[2], a->p[0]);
 }
 
@@ -247,7 +249,7 @@ static void waited_for(void *self, struct vfu_dma_op *op, int32_t status)
     struct crossing *c = (struct crossing *)((char *)op - offsetof(struct crossing, op));
 
     (void)self;
-    cross_finish(&c->host->dev->host.cross, &c->call, status);
+    cross_finish(&c->host->cross, &c->call, status);
 }
 
 static int64_t run_crossing(struct cross_call *call)

@@ -156,6 +156,62 @@ void coverage_reset(struct coverage *coverage)
     memset(coverage->fields, 0, (size_t)coverage->nfields * sizeof *coverage->fields);
 }
 
+static const struct vfu_reg *reg_of(const struct coverage *coverage, const struct reg_cell *cell);
+static struct field_count *fields_of(const struct coverage *coverage, const struct reg_cell *cell);
+
+/* Values are told apart by their place among the enums: they mean the same only in a field that is the same. */
+static bool same_field(const struct vfu_field *a, const struct vfu_field *b)
+{
+    if (strcmp(a->name, b->name) != 0 || a->width != b->width || a->nenums != b->nenums)
+        return false;
+    for (uint32_t i = 0; i < a->nenums; i++) {
+        if (a->enums[i].value != b->enums[i].value)
+            return false;
+    }
+    return true;
+}
+
+static void carry_cell(struct coverage *to, const struct coverage *from, uint32_t place)
+{
+    const struct reg_cell *old = regmap_cell(from->map, place), *cell;
+    const struct vfu_reg *was = reg_of(from, old), *is;
+    const struct vfu_field *field;
+    char name[REGMAP_NAME_LEN];
+
+    regmap_name(from->map, old, name, sizeof name);
+    cell = regmap_by_name(to->map, name, &field);
+    if (!cell)
+        return;
+    is = reg_of(to, cell);
+    to->cells[regmap_place(to->map, cell)] = from->cells[place];
+    for (uint32_t i = 0; i < was->nfields; i++) {
+        for (uint32_t k = 0; k < is->nfields; k++) {
+            if (same_field(&was->fields[i], &is->fields[k]))
+                fields_of(to, cell)[k] = fields_of(from, old)[i];
+        }
+    }
+}
+
+int coverage_carry(struct coverage **coverage, struct regmap *map)
+{
+    struct coverage *from = *coverage, *to;
+    bool on = from->on;
+    int error = coverage_new(&to, map);
+
+    if (error)
+        return error;
+    for (uint32_t i = 0; i < regmap_count(from->map); i++) {
+        const struct cell_count *count = &from->cells[i];
+
+        if (count->reads || count->writes)
+            carry_cell(to, from, i);
+    }
+    coverage_free(from);
+    coverage_switch(to, on);
+    *coverage = to;
+    return 0;
+}
+
 static const struct vfu_reg *reg_of(const struct coverage *coverage, const struct reg_cell *cell)
 {
     uint32_t n;

@@ -42,6 +42,9 @@ void coverage_free(struct coverage *coverage);
 void coverage_switch(struct coverage *coverage, bool on);
 bool coverage_on(const struct coverage *coverage);
 void coverage_reset(struct coverage *coverage);
+/* For a reload: what has been counted goes over to another map, by name, and counting goes on there as it did. -ENOMEM:
+ * nothing has changed. Frees the one before. */
+int coverage_carry(struct coverage **coverage, struct regmap *map);
 
 /* As watch_register. */
 void coverage_access(struct coverage *coverage, const struct reg_cell *cell, uint64_t offset, uint32_t size,

@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 #include "core/hang.h"
+#include "core/instance.h"
 
 #define QUIESCE_NS UINT64_C(1000000000) /* longer is reported */
 
@@ -42,20 +43,20 @@ static void quiesce_late(void *ctx)
 {
     struct device *dev = ctx;
 
-    host_blame(&dev->host, (int)HOST_RESULTS + (int)RESULT_QUIESCE,
+    host_blame(dev->host, (int)HOST_RESULTS + (int)RESULT_QUIESCE,
                "its quiesce callback has not returned for %llu ms; until it does, its device answers nobody",
                (unsigned long long)(QUIESCE_NS / 1000000u));
 }
 
 /* Calls of the plugin's threads end first: it may wait for those threads. */
-static void quiesce(struct device *dev)
+void device_quiesce(struct device *dev)
 {
     struct hang hang;
     uint64_t took;
 
     if (!dev->created)
         return;
-    host_quiet(&dev->host, true);
+    host_quiet(dev->host, true);
     if (!VFU_HAS(&dev->plugin->table, quiesce))
         return;
     hang_begin(&hang, QUIESCE_NS, quiesce_late, dev);
@@ -70,7 +71,7 @@ static void resume(struct device *dev)
 {
     if (!dev->created)
         return;
-    host_quiet(&dev->host, false);
+    host_quiet(dev->host, false);
     if (VFU_HAS(&dev->plugin->table, resume))
         dev->plugin->table.resume(dev->self);
 }
@@ -80,20 +81,28 @@ static void memory_ends(void *ctx, bool on)
 {
     struct device *dev = ctx;
 
-    if (on && !dev->host.quiet) {
+    if (on && !dev->host->quiet) {
         dev->holding = true;
-        quiesce(dev);
+        device_quiesce(dev);
     } else if (!on && dev->holding) {
         dev->holding = false;
         resume(dev);
     }
 }
 
+int device_watch_level(struct device *from, struct device *dev)
+{
+    const struct vfu_desc *desc = &from->description.desc;
+
+    return regmap_watch_level(from->map, desc->irq_level ? desc->irq_level - 1 : VFU_NONE,
+                              desc->irq_mask ? desc->irq_mask - 1 : VFU_NONE, level_changed, dev);
+}
+
 /* Whatever may happen by itself. */
 static void freeze(struct device *dev, bool frozen)
 {
     dev->stopped = frozen;
-    host_freeze(&dev->host, frozen);
+    host_freeze(dev->host, frozen);
     transfer_freeze(&dev->transfer, frozen);
     timers_freeze(&dev->timers, frozen);
     irq_freeze(dev->irq, frozen);
@@ -111,7 +120,7 @@ static void wipe(struct device *dev, uint32_t kind)
     dev->power = 0;
     regmap_reset(dev->map, kind);
     if (dev->description.caps & VFU_CAP_RESET)
-        host_result(&dev->host, RESULT_RESET, dev->plugin->table.reset(dev->self, kind), 0);
+        host_result(dev->host, RESULT_RESET, dev->plugin->table.reset(dev->self, kind), 0);
 }
 
 /* A function level reset is the guest's: a migration beside which the device runs goes on; one that has stopped the
@@ -125,7 +134,7 @@ static int reset(struct device *dev, uint32_t kind)
                 kind == VFU_RESET_FLR ? "function level" : kind == VFU_RESET_BUS ? "bus" : "power");
     transfer_cancel(&dev->transfer, -ECANCELED);
     if (!dev->stopped)
-        quiesce(dev);
+        device_quiesce(dev);
     wipe(dev, kind);
     if (dev->stopped) {
         migration_reset(&dev->migration);
@@ -143,9 +152,9 @@ void device_freeze(struct device *dev)
     if (dev->stopped)
         return;
     ioevent_run(&dev->ioevent);
-    host_run_deferred(&dev->host);
+    host_run_deferred(dev->host);
     freeze(dev, true);
-    quiesce(dev);
+    device_quiesce(dev);
 }
 
 void device_thaw(struct device *dev)
@@ -178,7 +187,7 @@ int device_clock(struct device *dev, bool virtual)
     if (!dev->timers.frozen)
         return -ENOMEM;
     advance_cancel(dev);
-    clock_disarm(&dev->clock, &dev->host.poll_timer); /* armed again when the loop is idle */
+    clock_disarm(&dev->clock, &dev->host->poll_timer); /* armed again when the loop is idle */
     clock_switch(&dev->clock, virtual);
     if (!frozen)
         timers_freeze(&dev->timers, false);
@@ -335,29 +344,31 @@ static int make_regions(struct device *dev)
         struct region *region = &dev->regions[d->bars[i].index];
 
         error = region_init(region, dev->name, &d->bars[i], dev->map);
-        if (!error && (d->bars[i].flags & VFU_BAR_RAW)) {
-            if (!VFU_HAS(&dev->plugin->table, access)) {
-                log_error(dev->name, "BAR %u has VFU_BAR_RAW, but the plugin has no access callback", d->bars[i].index);
-                return -ENOEXEC;
-            }
-            region->raw = guard_access;
-        }
-        if (!error && (d->bars[i].flags & VFU_BAR_INTERCEPT)) {
-            if (!VFU_HAS(&dev->plugin->table, intercept)) {
-                log_error(dev->name, "BAR %u has VFU_BAR_INTERCEPT, but the plugin has no intercept callback",
-                          d->bars[i].index);
-                return -ENOEXEC;
-            }
-            region->intercept = guard_intercept;
-            dev->intercepts = true;
-        }
+        if (!error)
+            error = instance_raw(dev, region, dev);
     }
     if (!error && d->desc.rom_size)
         error = region_init_rom(&dev->regions[VFU_REGION_ROM], dev->name, d->desc.rom, d->desc.rom_size);
     return error;
 }
 
-static int make_parts(struct device *dev, const struct device_options *options)
+static int take_name(struct device *dev, const char *name)
+{
+    char *copy = strdup(name);
+
+    if (!copy)
+        return -ENOMEM;
+    free(dev->name);
+    dev->name = copy;
+    return 0;
+}
+
+static void dma_idle(void *ctx)
+{
+    advance_wake(ctx);
+}
+
+static int make_parts(struct device *dev)
 {
     const struct description *d = &dev->description;
     const struct vfu_desc *desc = &d->desc;
@@ -377,7 +388,7 @@ static int make_parts(struct device *dev, const struct device_options *options)
     if (!error)
         error = ioevent_init(&dev->ioevent, dev->name, &dev->loop, desc, d->bars, d->nbars);
     if (!error)
-        error = dma_new(&dev->dma, dev->name, options->max_dma_maps);
+        error = dma_new(&dev->dma, dev->name, dev->options.max_dma_maps);
     if (!error)
         error = dirty_new(&dev->dirty, dev->name, 0);
     if (error)
@@ -386,114 +397,59 @@ static int make_parts(struct device *dev, const struct device_options *options)
     watch_msix(dev);
     watch_init(dev);
     pci_config_listen(&dev->config, &config_events, dev);
+    if (d->caps & VFU_CAP_THREADS)
+        dma_on_end(dev->dma, memory_ends, dev);
     timers_init(&dev->timers, &dev->clock, fire_event, dev);
     hold_init(dev);
-    return regmap_watch_level(dev->map, desc->irq_level ? desc->irq_level - 1 : VFU_NONE,
-                              desc->irq_mask ? desc->irq_mask - 1 : VFU_NONE, level_changed, dev);
-}
-
-static void dma_idle(void *ctx)
-{
-    advance_wake(ctx);
-}
-
-static int make_plugin(struct device *dev, const struct vfu_params *params)
-{
-    const struct vfu_plugin *table = &dev->plugin->table;
-    const struct vfu_regmap_ops *ops = NULL;
-    int error;
-
-    dev->own_level = dev->description.desc.pci_flags & VFU_PCI_OWN_LEVEL;
-    if (dev->own_level && !VFU_HAS(table, irq_level)) {
-        log_error(dev->name, "VFU_PCI_OWN_LEVEL is set, but the plugin has no irq_level callback");
-        return -ENOEXEC;
-    }
-    error = host_result(&dev->host, RESULT_CREATE, table->create(&dev->host.table, params, &dev->self), 0);
-    if (error) {
-        log_error(dev->name, "the plugin could not create the device: %s", strerror(-error));
-        return error;
-    }
-    dev->created = true;
-    if (VFU_HAS(table, extension))
-        ops = table->extension(VFU_EXT_REGMAP);
-    dev->config_ops = VFU_HAS(table, extension) ? table->extension(VFU_EXT_CONFIG) : NULL;
-    if (dev->config_ops && !VFU_HAS(dev->config_ops, written))
-        dev->config_ops = NULL;
-    error = regmap_bind(dev->map, guard_hooks(dev, ops), dev);
-    for (uint32_t i = 0; i <= VFU_REGION_ROM; i++)
-        dev->regions[i].self = dev;
-    if (dev->description.caps & VFU_CAP_THREADS)
-        dma_on_end(dev->dma, memory_ends, dev);
-    dev->ioevent.ring = table->doorbell;
-    dev->ioevent.self = dev->self;
-    transfer_init(&dev->transfer, dev->name, &dev->loop, dev->dma, dev->self);
+    transfer_init(&dev->transfer, dev->name, &dev->loop, dev->dma, NULL);
     dev->transfer.idle = dma_idle;
     dev->transfer.idle_ctx = dev;
-    return error ? error : migration_init(dev);
+    return device_watch_level(dev, dev);
 }
 
-static int take_name(struct device *dev, const char *name)
+static int load(struct device *dev)
 {
-    char *copy = strdup(name);
+    int error = instance_load(dev);
 
-    if (!copy)
+    if (!error)
+        error = take_name(dev, instance_name(dev));
+    if (error)
+        return error;
+    dev->params.who = dev->report.who = dev->name;
+    dev->loop.idle = host_idle;
+    error = make_parts(dev);
+    dev->host->ready = error == 0;
+    if (!error)
+        error = instance_create(dev);
+    if (!error)
+        error = watch_start(dev, &dev->options.watch);
+    /* A parameter that does not fit was explained by describe; whatever else went wrong is the plugin's doing. */
+    return error == -EINVAL ? -ENOEXEC : error;
+}
+
+/* The command line's words are looked at again in a reload. */
+static int take_options(struct device *dev, const struct device_options *options)
+{
+    dev->options = *options;
+    dev->options.nitems = 0;
+    dev->options.spec = strdup(options->spec);
+    dev->options.items = calloc(options->nitems + 1u, sizeof *dev->options.items);
+    if (!dev->options.spec || !dev->options.items)
         return -ENOMEM;
-    free(dev->name);
-    dev->name = copy;
+    for (; dev->options.nitems < options->nitems; dev->options.nitems++) {
+        dev->options.items[dev->options.nitems] = strdup(options->items[dev->options.nitems]);
+        if (!dev->options.items[dev->options.nitems])
+            return -ENOMEM;
+    }
     return 0;
 }
 
-static int load(struct device *dev, const struct device_options *options)
+static void free_options(struct device_options *options)
 {
-    struct vfu_params params = { .struct_size = sizeof params, .nitems = options->nitems };
-    uint64_t allowed = PLUGIN_HOST_CAPS & ~options->deny;
-    const struct vfu_plugin *table;
-    int error = plugin_load(&dev->plugin, options->spec, allowed);
-
-    if (error)
-        return error == -EINVAL ? -ENOEXEC : error;
-    table = &dev->plugin->table;
-    params.source = dev->plugin->source;
-    params.items = (const char *const *)options->items;
-    error = take_name(dev, table->name);
-    if (error)
-        return error;
-    error = host_init(&dev->host, dev, allowed);
-    if (error)
-        return error;
-    params_init(&dev->params, dev->name, options->items, options->nitems);
-    if (table->params)
-        error = params_declare(&dev->params, table->params, table->nparams, table->param_size);
-    if (error)
-        return error;
-    dev->host.describing = true;
-    error = describe(&dev->description, dev->name, dev->plugin, &dev->host.table, &params, allowed);
-    dev->host.describing = false;
-    dev->self = dev->description.desc.self;
-    if (!error && !dev->params.declared)
-        error = params_declare(&dev->params, NULL, 0, 0);
-    if (!error)
-        error = inner_settle(dev);
-    if (error)
-        return error;
-    if (dev->description.desc.name)
-        error = take_name(dev, dev->description.desc.name);
-    if (dev->description.desc.doc)
-        dev->doc = strdup(dev->description.desc.doc);
-    dev->params.who = dev->name;
-    dev->report.who = dev->name;
-    __atomic_store_n(&dev->host.granted, dev->description.caps, __ATOMIC_RELAXED);
-    dev->loop.idle = host_idle;
-    dev->loop.idle_ctx = &dev->host;
-    if (!error)
-        error = make_parts(dev, options);
-    dev->host.ready = error == 0;
-    if (!error)
-        error = make_plugin(dev, &params);
-    if (!error)
-        error = watch_start(dev, &options->watch);
-    /* A parameter that does not fit was explained by describe; whatever else went wrong is the plugin's doing. */
-    return error == -EINVAL ? -ENOEXEC : error;
+    for (uint32_t i = 0; i < options->nitems; i++)
+        free(options->items[i]);
+    free(options->items);
+    free((char *)(uintptr_t)options->spec);
 }
 
 int device_new(struct device **out, const struct device_options *options)
@@ -505,6 +461,7 @@ int device_new(struct device **out, const struct device_options *options)
         return -ENOMEM;
     for (uint32_t i = 0; i <= VFU_REGION_ROM; i++)
         dev->regions[i].fd = -1;
+    dev->private_code = options->reload;
     dev->limits = options->limits;
     dev->limits.struct_size = sizeof dev->limits;
     dev->client_fd = -1;
@@ -515,18 +472,20 @@ int device_new(struct device **out, const struct device_options *options)
     if (!error)
         error = report_init(&dev->report, NULL);
     if (!error)
-        error = take_name(dev, "device");
+        error = take_options(dev, options);
     dev->loop.spin_us = options->spin_us;
     dev->max_dma_maps = options->max_dma_maps;
     if (!error)
-        error = load(dev, options);
+        error = files_new(&dev->files);
+    if (!error)
+        error = load(dev);
     if (error) {
         device_free(dev);
         return error;
     }
     /* Registers have their reset values since they were made; what create set in them stays. */
     if (dev->description.caps & VFU_CAP_RESET)
-        host_result(&dev->host, RESULT_RESET, dev->plugin->table.reset(dev->self, VFU_RESET_POWER), 0);
+        host_result(dev->host, RESULT_RESET, dev->plugin->table.reset(dev->self, VFU_RESET_POWER), 0);
     *out = dev;
     return 0;
 }
@@ -535,39 +494,33 @@ void device_free(struct device *dev)
 {
     if (!dev)
         return;
-    __atomic_store_n(&dev->host.maker, pthread_self(), __ATOMIC_RELAXED);
+    if (dev->host)
+        __atomic_store_n(&dev->host->maker, pthread_self(), __ATOMIC_RELAXED);
     if (dev->attached)
         device_detach(dev);
     if (dev->created)
-        quiesce(dev);
-    host_close(&dev->host);
-    if (dev->plugin && dev->self && VFU_HAS(&dev->plugin->table, destroy))
-        dev->plugin->table.destroy(dev->self);
-    host_poison(&dev->host);
+        device_quiesce(dev);
+    instance_destroy(dev);
     watch_fini(dev);
     if (dev->timers.clock)
         timers_fini(&dev->timers);
-    host_fini(&dev->host);
     clock_fini(&dev->clock);
     for (uint32_t i = 0; i <= VFU_REGION_ROM; i++)
         region_fini(&dev->regions[i]);
     pci_config_fini(&dev->config);
     irq_free(dev->irq);
     ioevent_fini(&dev->ioevent);
-    guard_fini(&dev->guard);
     dma_free(dev->dma);
     dirty_free(dev->dirty);
     image_free(&dev->migration.data);
-    regmap_free(dev->map);
-    params_fini(&dev->params);
     report_fini(&dev->report);
     ask_fini(&dev->ask);
+    instance_free(dev);
     loop_fini(&dev->loop);
-    plugin_unload(dev->plugin);
-    inner_free_all(dev);
-    host_free(&dev->host);
+    instance_free_retired(dev);
+    files_free(dev->files);
+    free_options(&dev->options);
     free(dev->name);
-    free(dev->doc);
     free(dev);
 }
 
@@ -687,7 +640,7 @@ int device_attach(struct device *dev, const struct vfu_client *client, struct tr
     dev->client = *client;
     dev->client.struct_size = sizeof dev->client;
     dev->attached = true;
-    host_client(&dev->host, client->caps);
+    host_client(dev->host, client->caps);
     transfer_attach(&dev->transfer, out, client->max_data_xfer_size, kick, ctx);
     if (VFU_HAS(&dev->plugin->table, attach))
         dev->plugin->table.attach(dev->self, &dev->client);
@@ -703,7 +656,7 @@ void device_detach(struct device *dev)
     dev->attached = false;
     dev->mapped = 0;
     memset(&dev->client, 0, sizeof dev->client);
-    host_client(&dev->host, 0);
+    host_client(dev->host, 0);
     transfer_detach(&dev->transfer, -ECANCELED);
     dma_unmap_all(dev->dma);
     irq_detach(dev->irq);

@@ -18,6 +18,7 @@
 #include "core/describe.h"
 #include "core/dirty.h"
 #include "core/dma.h"
+#include "core/files.h"
 #include "core/guard.h"
 #include "core/hold.h"
 #include "core/host.h"
@@ -49,6 +50,7 @@ struct device_options {
     uint32_t max_dma_maps;
     struct watch_options watch;
     bool virtual_time;
+    bool reload; /* the plugin's file may change while it is loaded */
 };
 
 struct device {
@@ -56,11 +58,16 @@ struct device {
     struct plugin *plugin;
     void *self;
     bool created;
-    struct host host;
+    struct host *host;
     struct inner *inners[INNER_MAX]; /* plugins that it wraps */
     uint32_t ninners;
     struct params params;
     struct description description;
+    struct device_options options;
+    struct files *files;  /* what the plugin is made of */
+    struct host *retired; /* of former instances: the loop may have work with them still */
+    bool private_code;    /* plugins are loaded from copies of their files */
+    bool reloading;
     struct vfu_limits limits;
     struct guard guard;
     struct regmap *map;
@@ -148,6 +155,10 @@ int device_reset(struct device *dev, uint32_t kind);
  */
 void device_freeze(struct device *dev);
 void device_thaw(struct device *dev);
+/* For a reload: the plugin is told to stand still, and its threads' calls end; device_thaw is the way back. */
+void device_quiesce(struct device *dev);
+/* The level of the interrupts of `dev` comes from the registers of `from`. -EINVAL: see regmap_watch_level. */
+int device_watch_level(struct device *from, struct device *dev);
 /* Everything but memory as a reset leaves it, in a device that is stopped and stays so. */
 void device_wipe(struct device *dev);
 

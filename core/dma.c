@@ -610,6 +610,25 @@ int dma_window_open(struct dma *dma, uint64_t address, uint64_t len, uint32_t pr
     return 0;
 }
 
+static void end_windows(struct dma *dma, struct region *region)
+{
+    struct vfu_dma_window *next;
+
+    for (struct vfu_dma_window *window = region->windows; window; window = next) {
+        next = window_at(window, WINDOW_NEXT);
+        end_window(dma, region, window);
+    }
+    region->windows = NULL;
+}
+
+void dma_window_end_all(struct dma *dma)
+{
+    for (uint32_t b = 0; b < dma->nblocks; b++) {
+        for (uint32_t i = 0; i < dma->blocks[b]->n; i++)
+            end_windows(dma, dma->blocks[b]->regions[i]);
+    }
+}
+
 int dma_window_check(const struct vfu_dma_window *window)
 {
     const uint8_t *data = __atomic_load_n(&window->data, __ATOMIC_ACQUIRE);

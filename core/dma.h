@@ -63,6 +63,8 @@ void dma_on_end(struct dma *dma, void (*fn)(void *ctx, bool on), void *ctx);
 /* Windows: see vfu_host.dma_map, dma_check, dma_unmap. */
 int dma_window_open(struct dma *dma, uint64_t address, uint64_t len, uint32_t prot, struct vfu_dma_window *window);
 int dma_window_check(const struct vfu_dma_window *window);
+/* All of them: their plugin goes, the memory stays. */
+void dma_window_end_all(struct dma *dma);
 int dma_window_close(struct dma *dma, struct vfu_dma_window *window);
 
 /* All regions, ascending, for logs and dirty bitmaps. */

@@ -89,6 +89,19 @@ static const struct vfu_host_report report_extension = {
     .report = extend_report,
 };
 
+/* ---- vfu.reload/1 ------------------------------------------------------------------------------------------------ */
+
+/* Any thread. */
+static int32_t extend_watch(const struct vfu_host *table, const char *path)
+{
+    return files_add(host_of(table)->dev->files, path);
+}
+
+static const struct vfu_host_reload reload_extension = {
+    .struct_size = sizeof reload_extension,
+    .watch = extend_watch,
+};
+
 /* ---- all of them ------------------------------------------------------------------------------------------------- */
 
 const void *extend_find(const struct vfu_host *table, const char *id)
@@ -102,6 +115,7 @@ const void *extend_find(const struct vfu_host *table, const char *id)
         { VFU_EXT_CONFIG, &config_extension },
         { VFU_EXT_REGIONS, &regions_extension },
         { VFU_EXT_REPORT, &report_extension },
+        { VFU_EXT_RELOAD, &reload_extension },
     };
 
     for (size_t i = 0; id && i < sizeof all / sizeof all[0]; i++) {

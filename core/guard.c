@@ -48,9 +48,9 @@ static int32_t long_access(struct device *dev, const struct vfu_access *access)
     memset(guard->buffer, MARGIN_BYTE, MARGIN);
     memset(copy.data + access->size, MARGIN_BYTE, MARGIN);
     memcpy(copy.data, access->data, access->size);
-    result = host_result(&dev->host, RESULT_ACCESS, dev->plugin->table.access(dev->self, &copy), 0);
+    result = host_result(dev->host, RESULT_ACCESS, dev->plugin->table.access(dev->self, &copy), 0);
     if (!intact(guard->buffer) || !intact(guard->buffer + MARGIN + access->size)) {
-        host_blame(&dev->host, (int)HOST_RESULTS + (int)RESULT_OVERRUN,
+        host_blame(dev->host, (int)HOST_RESULTS + (int)RESULT_OVERRUN,
                    "its access callback wrote beside the %u bytes it was given (region %u, offset %#llx) (EIO)",
                    access->size, access->region, (unsigned long long)access->offset);
         return -EIO;
@@ -66,7 +66,7 @@ int32_t guard_access(void *self, struct vfu_access *access)
 
     if (access->data)
         return long_access(dev, access);
-    return host_result(&dev->host, RESULT_ACCESS, dev->plugin->table.access(dev->self, access), 0);
+    return host_result(dev->host, RESULT_ACCESS, dev->plugin->table.access(dev->self, access), 0);
 }
 
 /* What is long is not guarded: the copy would be in the way of the access that the interceptor passes on. */
@@ -74,28 +74,28 @@ int32_t guard_intercept(void *self, struct vfu_access *access)
 {
     struct device *dev = self;
 
-    return host_result(&dev->host, RESULT_INTERCEPT, dev->plugin->table.intercept(dev->self, access), 0);
+    return host_result(dev->host, RESULT_INTERCEPT, dev->plugin->table.intercept(dev->self, access), 0);
 }
 
 static int32_t guard_read(void *self, struct vfu_reg_call *call)
 {
     struct device *dev = self;
 
-    return host_result(&dev->host, RESULT_HOOK, dev->guard.hooks->read(dev->self, call), VFU_REPLACE);
+    return host_result(dev->host, RESULT_HOOK, dev->guard.hooks->read(dev->self, call), VFU_REPLACE);
 }
 
 static int32_t guard_write(void *self, struct vfu_reg_call *call)
 {
     struct device *dev = self;
 
-    return host_result(&dev->host, RESULT_HOOK, dev->guard.hooks->write(dev->self, call), VFU_REPLACE);
+    return host_result(dev->host, RESULT_HOOK, dev->guard.hooks->write(dev->self, call), VFU_REPLACE);
 }
 
 static int32_t guard_locked(void *self, uint32_t hook, const struct vfu_reg_call *call)
 {
     struct device *dev = self;
 
-    return host_result(&dev->host, RESULT_LOCK, dev->guard.hooks->locked(dev->self, hook, call), 1);
+    return host_result(dev->host, RESULT_LOCK, dev->guard.hooks->locked(dev->self, hook, call), 1);
 }
 
 const struct vfu_regmap_ops *guard_hooks(struct device *dev, const struct vfu_regmap_ops *hooks)

@@ -209,6 +209,31 @@ void hold_init(struct device *dev)
     regmap_on_halt(dev->map, halted, dev);
 }
 
+void hold_reload(struct device *dev, const struct regmap *former)
+{
+    struct hold *hold = &dev->hold;
+    uint32_t kept = 0;
+
+    hold_init(dev);
+    for (uint32_t i = 0; i < hold->nbreaks; i++) {
+        const struct vfu_field *field;
+        char name[REGMAP_NAME_LEN];
+        struct reg_cell *cell;
+
+        regmap_name(former, hold->breaks[i].cell, name, sizeof name);
+        cell = regmap_by_name(dev->map, name, &field);
+        if (!cell) {
+            log_warn(dev->name, "the break at register %s ends: it is gone", name);
+            continue;
+        }
+        hold->breaks[kept] = hold->breaks[i];
+        hold->breaks[kept++].cell = cell;
+    }
+    hold->nbreaks = kept;
+    for (uint32_t i = 0; i < kept; i++)
+        apply(dev, hold->breaks[i].cell);
+}
+
 void hold_continue(struct hold *hold)
 {
     hold->go = true;

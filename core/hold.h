@@ -47,6 +47,8 @@ void hold_init(struct device *dev);
 int hold_set(struct device *dev, const struct hold_break *wanted);
 /* Takes away what this owner has set. A device that is held already stays held. */
 void hold_forget(struct device *dev, uint64_t owner);
+/* For a reload: the breaks are at the registers of the same names in dev->map now; those that are gone are told. */
+void hold_reload(struct device *dev, const struct regmap *former);
 void hold_continue(struct hold *hold);
 /* Any thread: lets it go, and holds it no more. */
 void hold_leave(struct device *dev);

@@ -25,7 +25,7 @@ static struct device *device_of(const struct vfu_host *table)
 
 struct host *host_outermost(const struct host *host)
 {
-    return &host->dev->host;
+    return host->own;
 }
 
 bool host_gone(const struct host *host)
@@ -68,6 +68,9 @@ int host_check(struct host *host, enum host_call call, uint64_t caps, bool *else
         host_blame(host, call, "%s is called after destroy (ESHUTDOWN)", calls_name(call));
         return -ESHUTDOWN;
     }
+    if (call != HOST_UNWATCH_FD && call != HOST_DMA_UNMAP &&
+        __atomic_load_n(&host_outermost(host)->retired, __ATOMIC_ACQUIRE))
+        return -ESHUTDOWN;
     if (!host_outermost(host)->ready && call != HOST_PARAMS_DECLARE && call != HOST_OPEN) {
         host_blame(host, call, "%s is called before create (EINVAL)", calls_name(call));
         return -EINVAL;
@@ -216,10 +219,15 @@ void host_fill_params(struct vfu_host *table)
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
-int host_init(struct host *host, struct device *dev, uint64_t caps)
+int host_new(struct host **out, struct device *dev, uint64_t caps)
 {
+    struct host *host = malloc(sizeof *host);
+
+    if (!host)
+        return -ENOMEM;
     *host = (struct host){
         .dev = dev,
+        .own = host,
         .maker = pthread_self(),
         .params = &dev->params,
         .plugin = dev->plugin->table.name,
@@ -241,6 +249,7 @@ int host_init(struct host *host, struct device *dev, uint64_t caps)
     };
     host_fill_params(&host->table);
     calls_fill(&host->table);
+    *out = host;
     return cross_init(&host->cross, &dev->loop);
 }
 
@@ -265,23 +274,31 @@ void host_freeze(struct host *host, bool frozen)
 
 void host_close(struct host *host)
 {
-    if (host->dev)
+    if (host)
         cross_close(&host->cross, -ESHUTDOWN);
 }
 
 void host_poison(struct host *host)
 {
-    __atomic_store_n(&host->closed, true, __ATOMIC_RELEASE);
+    if (host)
+        __atomic_store_n(&host->closed, true, __ATOMIC_RELEASE);
+}
+
+void host_retire(struct host *host)
+{
+    __atomic_store_n(&host->retired, true, __ATOMIC_RELEASE);
 }
 
 void host_fini(struct host *host)
 {
-    if (host->dev)
+    if (host)
         work_fini(host);
 }
 
 void host_free(struct host *host)
 {
-    if (host->dev)
-        cross_fini(&host->cross);
+    if (!host)
+        return;
+    cross_fini(&host->cross);
+    free(host);
 }

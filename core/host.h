@@ -75,7 +75,8 @@ enum host_result {
 
 struct host {
     struct vfu_host table; /* plugins hold a pointer to it, or to a copy: ctx leads back here */
-    struct device *dev;
+    struct device *dev;  /* set once before the plugin may have threads: they look at it */
+    struct host *own;    /* the device's own, in which is what is not one plugin's; of that one itself */
     const char *who;     /* in reports; NULL: the device's name */
     const char *plugin;  /* the plugin's */
     struct params *params;
@@ -89,6 +90,8 @@ struct host {
     bool describing;     /* describe is being called */
     bool ready;          /* what functions work on is made */
     bool closed;         /* destroy has been called */
+    struct host *next_retired;
+    bool retired;        /* another instance has taken its place: only what it holds can be given back */
     bool quiet;          /* quiesce has been called, and not resume */
     uint64_t client_caps;
     struct host_watch *watches;
@@ -100,7 +103,8 @@ struct host {
     struct loop_timer poll_timer;
 };
 
-int host_init(struct host *host, struct device *dev, uint64_t caps);
+/* Makes dev->host. */
+int host_new(struct host **out, struct device *dev, uint64_t caps);
 /* Before destroy is called: other threads are refused. When it has been: everybody is, though the table stays. */
 void host_close(struct host *host);
 void host_poison(struct host *host);
@@ -108,6 +112,8 @@ void host_poison(struct host *host);
 void host_fini(struct host *host);
 /* The last: nobody calls any more. */
 void host_free(struct host *host);
+/* Another instance has the device now. What destroy calls of it changes nothing there any more. */
+void host_retire(struct host *host);
 
 /* Runs what the plugin has deferred, and what that defers, now: as much as is over some day. */
 void host_run_deferred(struct host *host);

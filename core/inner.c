@@ -289,6 +289,14 @@ static int32_t inner_report(const struct vfu_host *table, const struct vfu_repor
     return report ? report->report(outer, what) : -ESHUTDOWN;
 }
 
+static int32_t inner_watch_file(const struct vfu_host *table, const char *path)
+{
+    const struct vfu_host *outer = inner_of(table)->outer;
+    const struct vfu_host_reload *reload = outer->extension(outer, VFU_EXT_RELOAD);
+
+    return reload ? reload->watch(outer, path) : -ENOTSUP;
+}
+
 /* Functions of an extension get the caller's table, so each needs one of its own here; data passes as it is. */
 static const void *inner_extension(const struct vfu_host *table, const char *id)
 {
@@ -296,6 +304,7 @@ static const void *inner_extension(const struct vfu_host *table, const char *id)
     static const struct vfu_host_config config = { sizeof config, 0, inner_config_read, inner_config_write };
     static const struct vfu_host_regions regions = { sizeof regions, 0, inner_region_look, inner_region_doorbell };
     static const struct vfu_host_report report = { sizeof report, 0, inner_report };
+    static const struct vfu_host_reload reload = { sizeof reload, 0, inner_watch_file };
     static const struct {
         const char *id;
         const void *extension; /* NULL: as it is */
@@ -305,6 +314,7 @@ static const void *inner_extension(const struct vfu_host *table, const char *id)
         { VFU_EXT_CONFIG, &config },
         { VFU_EXT_REGIONS, &regions },
         { VFU_EXT_REPORT, &report },
+        { VFU_EXT_RELOAD, &reload },
     };
     const struct vfu_host *outer = inner_of(table)->outer;
 
@@ -405,15 +415,17 @@ static int load(struct inner *inner, const struct vfu_host *host, const char *sp
 {
     struct host *wrapper = host_of(host);
     const struct vfu_plugin *table;
-    int error = plugin_load(&inner->plugin, spec, host->caps);
+    int error = (wrapper->dev->private_code ? plugin_load_private : plugin_load)(&inner->plugin, spec, host->caps);
 
     if (error)
         return error == -EINVAL ? -ENOEXEC : error;
+    files_add(wrapper->dev->files, inner->plugin->source ? inner->plugin->source : inner->plugin->path);
     table = &inner->plugin->table;
     inner->copy = *table;
     inner->copy.struct_size = sizeof inner->copy;
     inner->outer = host;
     inner->host.dev = wrapper->dev;
+    inner->host.own = wrapper->own;
     inner->host.params = &inner->params;
     name_it(inner, wrapper);
     error = copy_items(inner, items, n);
@@ -441,7 +453,7 @@ int32_t inner_open(const struct vfu_host *host, const char *spec, const char *co
 
     if (error)
         return error;
-    if (elsewhere || !dev->host.describing || !spec || (nitems && !items)) {
+    if (elsewhere || !wrapper->own->describing || !spec || (nitems && !items)) {
         host_blame(wrapper, HOST_OPEN, "open is called outside of describe, or without a name or items (EINVAL)");
         return -EINVAL;
     }
@@ -482,6 +494,12 @@ void inner_event(struct device *dev, uint32_t index, uint32_t event, uint64_t ar
 
     if (inner && inner->copy.event)
         inner->copy.event(inner->given.self, event, arg);
+}
+
+void inner_adopt(struct device *dev)
+{
+    for (uint32_t i = 0; i < dev->ninners; i++)
+        dev->inners[i]->host.dev = dev;
 }
 
 void inner_free_all(struct device *dev)

@@ -25,6 +25,8 @@ int inner_settle(struct device *dev);
 void inner_event(struct device *dev, uint32_t index, uint32_t event, uint64_t arg);
 /* With whose self an op is done: of the plugin inside that is submitting it on this thread now, else `self`. */
 void *inner_submitter(const struct vfu_dma_op *op, void *self);
+/* They were described for another struct device, and become this one's. */
+void inner_adopt(struct device *dev);
 /* The files stay loaded until here. */
 void inner_free_all(struct device *dev);
 

@@ -42,6 +42,10 @@ core_libcore_la_SOURCES = \
 	core/feature.h \
 	core/filemap.c \
 	core/filemap.h \
+	core/files.c \
+	core/files.h \
+	core/follow.c \
+	core/follow.h \
 	core/guard.c \
 	core/guard.h \
 	core/hang.c \
@@ -58,6 +62,8 @@ core_libcore_la_SOURCES = \
 	core/imageload.c \
 	core/inner.c \
 	core/inner.h \
+	core/instance.c \
+	core/instance.h \
 	core/ioevent.c \
 	core/ioevent.h \
 	core/irq.c \
@@ -105,6 +111,8 @@ core_libcore_la_SOURCES = \
 	core/report.h \
 	core/regview.c \
 	core/regview.h \
+	core/reload.c \
+	core/reload.h \
 	core/server.c \
 	core/server.h \
 	core/session.c \

@@ -41,6 +41,34 @@ static void defuse(char *text)
     }
 }
 
+static _Thread_local struct {
+    char *text;
+    size_t len;
+} capture;
+
+void log_capture(char *text, size_t len)
+{
+    capture.text = len ? text : NULL;
+    capture.len = len;
+    if (capture.text)
+        *text = '\0';
+}
+
+static void take_error(const char *who, const char *format, va_list args)
+{
+    size_t n;
+    va_list copy;
+
+    if (!capture.text || *capture.text)
+        return;
+    n = (size_t)snprintf(capture.text, capture.len, "%.160s%s", who ? who : "", who ? ": " : "");
+    va_copy(copy, args);
+    if (n < capture.len)
+        vsnprintf(capture.text + n, capture.len - n, format, copy);
+    va_end(copy);
+    defuse(capture.text);
+}
+
 static void write_line(const char *who, enum log_level level, const char *format, va_list args)
 {
     static const char *const words[] = { "error: ", "warning: ", "", "" };
@@ -48,6 +76,8 @@ static void write_line(const char *who, enum log_level level, const char *format
     int saved = errno;
     size_t n;
 
+    if (level == LOG_ERROR)
+        take_error(who, format, args);
     if ((int)level > log_threshold)
         return;
     n = (size_t)snprintf(line, 256, "vfu-host: %.160s%s%s", who ? who : "", who ? ": " : "", words[level]);

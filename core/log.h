@@ -6,6 +6,7 @@
 #define CORE_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG }; /* the numbers of VFU_LOG_* */
@@ -18,6 +19,12 @@ int log_level_parse(const char *text);
 
 /* who: the device's name, or NULL for the host's own words. */
 void log_write(const char *who, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/*
+ * From now on the first error that this thread has to tell is put into `text`, too, whatever the threshold: "who: text",
+ * cut to `len` bytes. NULL: no more.
+ */
+void log_capture(char *text, size_t len);
 
 #define log_error(who, ...) log_write(who, LOG_ERROR, __VA_ARGS__)
 #define log_warn(who, ...) log_write(who, LOG_WARN, __VA_ARGS__)

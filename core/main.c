@@ -23,6 +23,7 @@
 #include "core/server.h"
 #include "core/skeleton.h"
 #include "core/socketpath.h"
+#include "core/follow.h"
 
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2
@@ -36,6 +37,7 @@ struct host_process {
     struct server *servers;
     uint32_t nservers;
     struct loop_watch signals;
+    struct follow *follow; /* --reload */
     sigset_t caught;
     pid_t child; /* --run */
     int status;
@@ -70,6 +72,7 @@ static int load_devices(void)
                 .spin = options->spin,
             },
             .virtual_time = options->virtual_time,
+            .reload = options->reload,
         };
         int error = device_new(&process.servers[i].dev, &to);
 
@@ -225,6 +228,15 @@ static int start_servers(void)
             return EXIT_FAILED;
     }
     return 0;
+}
+
+static int start_watching(void)
+{
+    int error = process.options.reload ? follow_new(&process.follow, &process.loop) : 0;
+
+    for (uint32_t i = 0; process.follow && !error && i < process.nservers; i++)
+        error = follow_device(process.follow, process.servers[i].dev);
+    return error ? EXIT_FAILED : 0;
 }
 
 static bool stop_servers(void)
@@ -475,7 +487,9 @@ static int serve(void)
     find_activation();
     if (process.options.coverage && strcmp(process.options.coverage, "-") != 0 && write_coverage())
         return EXIT_FAILED;
-    status = start_servers();
+    status = start_watching(); /* before a client can be there, who waits for a change */
+    if (!status)
+        status = start_servers();
     if (!status) {
         if (process.options.run)
             status = run_command_line(process.options.run);
@@ -489,6 +503,7 @@ static int serve(void)
     if (!stop_servers())
         _exit(EXIT_FAILED); /* a thread is stuck in a plugin: nothing can be taken down under it */
     drop_collection();
+    follow_free(process.follow);
     if (write_coverage() && !status)
         status = EXIT_FAILED;
     return outcome(status);

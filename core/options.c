@@ -25,6 +25,7 @@ enum {
     OPT_DUMP,
     OPT_RUN,
     OPT_ONCE,
+    OPT_RELOAD,
     OPT_SPIN_US,
     OPT_SPIN,
     OPT_COVERAGE,
@@ -49,6 +50,7 @@ static const struct option longs[] = {
     { "dump", required_argument, NULL, OPT_DUMP },
     { "run", required_argument, NULL, OPT_RUN },
     { "once", no_argument, NULL, OPT_ONCE },
+    { "reload", no_argument, NULL, OPT_RELOAD },
     { "spin-us", required_argument, NULL, OPT_SPIN_US },
     { "spin", required_argument, NULL, OPT_SPIN },
     { "coverage", required_argument, NULL, OPT_COVERAGE },
@@ -87,6 +89,8 @@ static const char help_text[] =
     "\n"
     "Serving:\n"
     "  --once               exit when the first client goes away\n"
+    "  --reload             when a script (or a .so) is saved, swap it in under the running client;\n"
+    "                       implies -v\n"
     "  --run 'CMD'          start, run CMD with $VFU_SOCKET set, stop with CMD's status\n"
     "  --clock MODE         the devices' time: real, or virtual, which goes on when a client advances it\n"
     "  --spin-us N          busy-wait up to N microseconds for the next message before sleeping\n"
@@ -323,6 +327,7 @@ static int take_option(struct options *options, int option, char *argument)
             log_threshold++;
         return -1;
     case OPT_LOG_LEVEL:
+        options->level_given = true;
         log_threshold = log_level_parse(argument);
         return log_threshold < 0 ? log_threshold = LOG_WARN, usage("--log-level %s: there are error, warn, info, debug", argument) : -1;
     case OPT_PLUGIN:
@@ -352,6 +357,9 @@ static int take_option(struct options *options, int option, char *argument)
         return -1;
     case OPT_ONCE:
         options->once = true;
+        return -1;
+    case OPT_RELOAD:
+        options->reload = true;
         return -1;
     case OPT_DENY:
         return take_deny(options, argument);
@@ -402,6 +410,9 @@ int options_parse(struct options *options, int argc, char **argv)
         if (status >= 0)
             return status;
     }
+    /* Whoever edits wants to see what comes of it; a word of his on that, though, counts. */
+    if (options->reload && options->mode == MODE_SERVE && !options->level_given && log_threshold < LOG_INFO)
+        log_threshold = LOG_INFO;
     if (options->lang && options->mode != MODE_NEW)
         return usage("--lang belongs to --new NAME%s", "");
     if (options->mode == MODE_NEW)

@@ -29,6 +29,8 @@ struct options {
     uint32_t ndevices;
     const char *run;
     bool once;
+    bool reload;
+    bool level_given; /* --log-level */
     uint64_t deny;
     bool virtual_time;
     uint32_t spin_us;

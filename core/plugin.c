@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * plugin - finding and loading a device model, and the checks of its table. Main's thread.
+ * plugin - finding and loading a device model, and the checks of its table. Main's thread; in a reload, the device's.
  *
  * Installed plugins are in VFU_PLUGIN_DIR, beside a relocated installation, or in $VFU_PLUGIN_PATH; a host that runs
  * from its build tree finds the ones that were built there.
  */
+#define _GNU_SOURCE
 #include "core/plugin.h"
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -113,10 +117,9 @@ static bool try_path(char *path, size_t room, const char *format, const char *a,
 }
 
 /* The directory that the running program is in. */
-static const char *program_dir(void)
+static const char *program_dir(char dir[PATH_MAX])
 {
-    static char dir[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", dir, sizeof dir - 1);
+    ssize_t n = readlink("/proc/self/exe", dir, PATH_MAX - 1);
 
     dir[n > 0 ? n : 0] = '\0';
     if (strrchr(dir, '/'))
@@ -126,7 +129,8 @@ static const char *program_dir(void)
 
 static bool find_installed(const char *name, char *path, size_t room)
 {
-    const char *dirs = getenv("VFU_PLUGIN_PATH"), *program = program_dir();
+    char own[PATH_MAX];
+    const char *dirs = getenv("VFU_PLUGIN_PATH"), *program = program_dir(own);
 
     while (dirs && *dirs) {
         int n = (int)strcspn(dirs, ":");
@@ -261,17 +265,88 @@ static int check_table(const struct plugin *plugin, uint64_t host_caps)
     return error ? error : check_callbacks(table);
 }
 
-static int open_file(struct plugin *plugin)
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U /* Linux 6.3: without it a host may refuse to run what is in the file */
+#endif
+
+/* The file's bytes as they are now, in a file without a name. The descriptor, or -errno. */
+static int copy_file(const char *path)
+{
+    int from = open(path, O_RDONLY | O_CLOEXEC), to = -1, error = 0;
+    struct stat st;
+    ssize_t n = 0;
+
+    if (from < 0 || fstat(from, &st) < 0)
+        error = -errno;
+    if (!error) {
+        to = memfd_create("vfu-plugin", MFD_CLOEXEC | MFD_EXEC);
+        if (to < 0 && errno == EINVAL)
+            to = memfd_create("vfu-plugin", MFD_CLOEXEC);
+        if (to < 0)
+            error = -errno;
+    }
+    for (off_t left = error ? 0 : st.st_size; left > 0 && (n = sendfile(to, from, NULL, (size_t)left)) > 0;)
+        left -= n;
+    if (!error && n < 0)
+        error = -errno;
+    if (from >= 0)
+        close(from);
+    if (error && to >= 0)
+        close(to);
+    return error ? error : to;
+}
+
+/*
+ * The loader knows a file that it has loaded by its name, and C++ may keep it from forgetting one: so each copy gets a
+ * name of its own, in which a counter's bits are "/" and "./", which lead nowhere.
+ */
+static void name_copy(char path[PATH_MAX], int fd)
+{
+    static uint32_t copies;
+    uint32_t number = __atomic_add_fetch(&copies, 1, __ATOMIC_RELAXED);
+    int n = snprintf(path, PATH_MAX, "/proc/self/fd/");
+
+    for (; number; number >>= 1)
+        n += snprintf(path + n, (size_t)(PATH_MAX - n), "%s", number & 1 ? "./" : "/");
+    snprintf(path + n, (size_t)(PATH_MAX - n), "%d", fd);
+}
+
+static void *open_private(const char *path)
+{
+    char name[PATH_MAX];
+    int fd = copy_file(path);
+    void *handle;
+
+    if (fd < 0) {
+        log_error(NULL, "cannot copy the plugin %s to load it: %s", path, strerror(-fd));
+        return NULL;
+    }
+    name_copy(name, fd);
+    handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    if (!handle)
+        log_error(NULL, "cannot load plugin %s: %s", path, dlerror());
+    close(fd);
+    return handle;
+}
+
+static void *open_shared(const char *path)
+{
+    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+
+    if (!handle)
+        log_error(NULL, "cannot load plugin: %s", dlerror());
+    return handle;
+}
+
+static int open_file(struct plugin *plugin, bool private)
 {
     const struct vfu_plugin *(*entry)(void);
     const struct vfu_plugin *table;
     int error;
 
-    plugin->handle = dlopen(plugin->path, RTLD_NOW | RTLD_LOCAL);
-    if (!plugin->handle) {
-        log_error(NULL, "cannot load plugin: %s", dlerror());
+    plugin->handle = private && !plugin->source ? open_private(plugin->path) : open_shared(plugin->path);
+    if (!plugin->handle)
         return -ENOEXEC;
-    }
     *(void **)&entry = dlsym(plugin->handle, "vfu_plugin_entry");
     if (!entry) {
         log_error(NULL, "%s is no vfu-host plugin: it has no symbol vfu_plugin_entry", plugin->path);
@@ -289,7 +364,7 @@ static int open_file(struct plugin *plugin)
     return 0;
 }
 
-int plugin_load(struct plugin **out, const char *spec, uint64_t host_caps)
+static int load(struct plugin **out, const char *spec, uint64_t host_caps, bool private)
 {
     struct plugin *plugin = calloc(1, sizeof *plugin);
     int error;
@@ -298,7 +373,7 @@ int plugin_load(struct plugin **out, const char *spec, uint64_t host_caps)
         return -ENOMEM;
     error = locate(plugin, spec);
     if (!error)
-        error = open_file(plugin);
+        error = open_file(plugin, private);
     if (!error)
         error = check_table(plugin, host_caps);
     if (error) {
@@ -307,6 +382,16 @@ int plugin_load(struct plugin **out, const char *spec, uint64_t host_caps)
     }
     *out = plugin;
     return 0;
+}
+
+int plugin_load(struct plugin **out, const char *spec, uint64_t host_caps)
+{
+    return load(out, spec, host_caps, false);
+}
+
+int plugin_load_private(struct plugin **out, const char *spec, uint64_t host_caps)
+{
+    return load(out, spec, host_caps, true);
 }
 
 void plugin_unload(struct plugin *plugin)

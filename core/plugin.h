@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * plugin - finding and loading a device model, and the checks of its table. Main's thread.
+ * plugin - finding and loading a device model, and the checks of its table. Main's thread; in a reload, the device's.
  */
 #ifndef CORE_PLUGIN_H
 #define CORE_PLUGIN_H
@@ -13,7 +13,7 @@
 #define PLUGIN_HOST_CAPS                                                                                               \
     (VFU_CAP_DMA | VFU_CAP_DMA_MAP | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_MSIX | VFU_CAP_RESET | VFU_CAP_MMAP |        \
      VFU_CAP_DOORBELL | VFU_CAP_MIGRATION | VFU_CAP_TIMERS | VFU_CAP_FD_WATCH | \
-     VFU_CAP_POLL | VFU_CAP_THREADS | VFU_CAP_FFI)
+     VFU_CAP_POLL | VFU_CAP_THREADS | VFU_CAP_FFI | VFU_CAP_RELOAD)
 
 struct plugin {
     void *handle;
@@ -28,6 +28,11 @@ struct plugin {
  * the reason in the log.
  */
 int plugin_load(struct plugin **out, const char *spec, uint64_t host_caps);
+/*
+ * The same, from a copy of the file that this plugin has to itself: the file may be written anew while it is loaded, and
+ * loading it again gives what is in it then. A script's binding is no such file, and is shared as ever.
+ */
+int plugin_load_private(struct plugin **out, const char *spec, uint64_t host_caps);
 void plugin_unload(struct plugin *plugin);
 
 /* Names of capability flags, "dma,dma_map", for people. */

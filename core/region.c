@@ -177,7 +177,8 @@ static int make_memory(struct region *region, bool shared)
     return 0;
 }
 
-int region_init(struct region *region, const char *who, const struct vfu_bar *bar, struct regmap *map)
+static int init(struct region *region, const char *who, const struct vfu_bar *bar, struct regmap *map,
+                const struct region *before)
 {
     int err;
 
@@ -199,8 +200,12 @@ int region_init(struct region *region, const char *who, const struct vfu_bar *ba
     err = copy_areas(region, bar);
     if (!err)
         err = check_areas(region);
-    if (!err && (bar->flags & VFU_BAR_RAM))
+    if (!err && before) {
+        region->memory = before->memory;
+        region->fd = before->fd;
+    } else if (!err && (bar->flags & VFU_BAR_RAM)) {
         err = make_memory(region, bar->flags & VFU_BAR_MMAP);
+    }
     if (err) {
         region_fini(region);
         return err;
@@ -208,6 +213,17 @@ int region_init(struct region *region, const char *who, const struct vfu_bar *ba
     if (region->map && (bar->flags & VFU_BAR_BIG_ENDIAN))
         regmap_big_endian(map, bar->index);
     return 0;
+}
+
+int region_init(struct region *region, const char *who, const struct vfu_bar *bar, struct regmap *map)
+{
+    return init(region, who, bar, map, NULL);
+}
+
+int region_init_again(struct region *region, const char *who, const struct vfu_bar *bar, struct regmap *map,
+                      const struct region *before)
+{
+    return init(region, who, bar, map, before);
 }
 
 int region_init_rom(struct region *region, const char *who, const uint8_t *image, uint64_t size)
@@ -233,6 +249,13 @@ int region_init_rom(struct region *region, const char *who, const uint8_t *image
     memcpy(region->memory, image, size);
     mprotect(region->memory, region->size, PROT_READ);
     return 0;
+}
+
+void region_forget(struct region *region)
+{
+    region->memory = NULL;
+    region->fd = -1;
+    region_fini(region);
 }
 
 void region_fini(struct region *region)

@@ -55,6 +55,12 @@ struct region {
  * endian. The memory behind fd is sealed: a client cannot change its size.
  */
 int region_init(struct region *region, const char *who, const struct vfu_bar *bar, struct regmap *map);
+/* The same over the memory of another one, of the same size and with the same flags for it, which stays in its hands:
+ * a client may have mapped it. Of the two only one is ended with region_fini; the other is just forgotten, but for its
+ * areas: region_forget. */
+int region_init_again(struct region *region, const char *who, const struct vfu_bar *bar, struct regmap *map,
+                      const struct region *before);
+void region_forget(struct region *region);
 /* The expansion ROM: read-only, size rounded up to a power of two of at least 2048, at most 16 MiB; zeros behind the
  * image. */
 int region_init_rom(struct region *region, const char *who, const uint8_t *image, uint64_t size);

@@ -117,6 +117,11 @@ int regmap_each(const struct regmap *map, int (*fn)(void *ctx, const char *name,
                 void *ctx);
 /* Puts a saved value back by its name; -ENOENT if there is none. Does not report a changed level: regmap_level does. */
 int regmap_restore(struct regmap *map, const char *name, uint64_t value);
+/*
+ * Puts the values of another map in place, of all registers and elements that both have by name. What is gone, narrower
+ * or of another access kind is told, a line each.
+ */
+void regmap_carry(struct regmap *map, const struct regmap *from);
 void regmap_level(struct regmap *map); /* reports the level, changed or not */
 
 #endif

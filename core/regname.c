@@ -6,9 +6,12 @@
 #include "core/regmap_private.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "core/log.h"
 
 void regmap_name(const struct regmap *map, const struct reg_cell *cell, char *text, size_t len)
 {
@@ -172,4 +175,95 @@ int regmap_restore(struct regmap *map, const char *text, uint64_t value)
     else
         return -ENOENT;
     return 0;
+}
+
+/* ---- from one map to another ---- */
+
+#define TOLD_MAX 16u
+
+struct carry {
+    struct regmap *to;
+    uint32_t told;
+};
+
+__attribute__((format(printf, 2, 3))) static void tell(struct carry *c, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    if (c->told++ >= TOLD_MAX)
+        return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    log_warn(c->to->who, "%s", text);
+}
+
+static const char *access_name(uint32_t access)
+{
+    static const char *const names[] = { "rw", "rw", "ro", "wo", "w1c", "w1s", "w1t",
+                                         "w0c", "rc", "rs", "wonce", "reserved", "unimp" };
+
+    return access < sizeof names / sizeof names[0] ? names[access] : "?";
+}
+
+/* The register of the same name, in a group of the same name if it is in one. NULL: there is none. */
+static const struct vfu_reg *counterpart(const struct regmap *to, const char *group_name, const char *reg_name)
+{
+    const struct reg_name *name;
+    uint32_t group = VFU_NONE;
+
+    if (group_name) {
+        name = lookup(to, VFU_NONE, group_name);
+        if (!name || !name->is_group)
+            return NULL;
+        group = name->index;
+    }
+    name = lookup(to, group, reg_name);
+    return name && !name->is_group ? &to->regs[name->index] : NULL;
+}
+
+static uint32_t kind(const struct vfu_reg *reg)
+{
+    return reg->access == VFU_ACCESS_INHERIT ? VFU_ACCESS_RW : reg->access;
+}
+
+/* A register that is an array now, or is none any more, has no element of the same name either. */
+static void compare(struct carry *c, const struct regmap *from, const struct vfu_reg *old)
+{
+    const struct vfu_group *group = old->group == VFU_NONE ? NULL : &from->groups[old->group];
+    const struct vfu_reg *reg = counterpart(c->to, group ? group->name : NULL, old->name);
+    const char *in = group ? group->name : "", *dot = group ? "." : "";
+
+    if (!reg || !reg->count != !old->count) {
+        tell(c, "register %s%s%s is gone: its value is dropped", in, dot, old->name);
+        return;
+    }
+    if (reg->size != old->size)
+        tell(c, "register %s%s%s has %u bytes now, and had %u: its value is %s", in, dot, old->name, reg->size, old->size,
+             reg->size < old->size ? "cut to fit" : "kept");
+    if (kind(reg) != kind(old))
+        tell(c, "register %s%s%s is \"%s\" now, and was \"%s\": its value is kept", in, dot, old->name,
+             access_name(reg->access), access_name(old->access));
+    if (reg->count < old->count || (group && c->to->groups[reg->group].count < group->count))
+        tell(c, "register %s%s%s has fewer elements: the values of the last ones are dropped", in, dot, old->name);
+}
+
+static int put_value(void *ctx, const char *name, uint32_t size, uint64_t value)
+{
+    (void)size;
+    (void)regmap_restore(ctx, name, value);
+    return 0;
+}
+
+void regmap_carry(struct regmap *map, const struct regmap *from)
+{
+    struct carry c = { .to = map };
+
+    for (uint32_t i = 0; i < from->nregs; i++)
+        compare(&c, from, &from->regs[i]);
+    if (c.told > TOLD_MAX)
+        log_warn(map->who, "%u more registers are gone or different", c.told - TOLD_MAX);
+    regmap_each(from, put_value, map);
+    map->failures = from->failures;
 }

@@ -14,6 +14,7 @@
 #include "core/dump.h"
 #include "core/regdump.h"
 #include "core/regview.h"
+#include "core/reload.h"
 
 #define EVAL_MAX 65536u /* bytes of a value */
 
@@ -280,6 +281,16 @@ static int verb_advance(struct device *dev, const json_t *request, json_t *reply
     return error ? error : CONTROL_LATER;
 }
 
+static int verb_reload(struct device *dev, const json_t *request, json_t *reply)
+{
+    char why[1024];
+    int error;
+
+    (void)request;
+    error = reload_now(dev, why, sizeof why);
+    return error ? control_error(reply, error, "%s", *why ? why : "the reload failed: see the host's log") : 0;
+}
+
 /* ---- breaks */
 
 static int parse_access(const char *text, uint32_t *access)
@@ -372,6 +383,7 @@ static const struct control_command verbs[] = {
     { "break", verb_break, "reg=NAME access=r, w, rw or none once=BOOL timeout=S: hold the device at an access",
       CONTROL_HELD },
     { "breaks", verb_breaks, "the breaks, and where the device is held", CONTROL_HELD },
+    { "reload", verb_reload, "take the plugin's or the script's file as it is now, in place", CONTROL_LONG },
     { "continue", verb_continue, "a held device goes on", CONTROL_HELD },
     { "stats", verb_stats, "counters", CONTROL_HELD },
     { "coverage", coverage_control, "on=BOOL reset=BOOL: what accesses have touched, and what met nothing", CONTROL_HELD },

@@ -156,10 +156,24 @@ void watch_switch(struct device *dev)
     dev->ioevent.rung_ctx = dev;
 }
 
-int watch_start(struct device *dev, const struct watch_options *options)
+static int start_lines(struct device *dev, const struct watch_options *options)
 {
     struct watch *watch = &dev->watch;
     uint32_t bar = dev->description.nbars == 1 ? dev->description.bars[0].index : VFU_NONE;
+    int error = 0;
+
+    if (options->trace)
+        error = trace_new(&watch->trace, dev->name, dev->map, bar, &dev->loop, NULL, NULL);
+    if (watch->trace)
+        irq_on_send(dev->irq, interrupt_sent, watch);
+    if (options->spin && !error)
+        error = spin_new(&watch->spin, dev->name, dev->map, &dev->loop, options->spin, NULL, NULL);
+    return error;
+}
+
+int watch_start(struct device *dev, const struct watch_options *options)
+{
+    struct watch *watch = &dev->watch;
     int error = 0;
 
     if (options->coverage) {
@@ -167,16 +181,43 @@ int watch_start(struct device *dev, const struct watch_options *options)
         if (!error)
             coverage_switch(watch->coverage, true);
     }
-    if (options->trace && !error)
-        error = trace_new(&watch->trace, dev->name, dev->map, bar, &dev->loop, NULL, NULL);
-    if (watch->trace)
-        irq_on_send(dev->irq, interrupt_sent, watch);
-    if (options->spin && !error)
-        error = spin_new(&watch->spin, dev->name, dev->map, &dev->loop, options->spin, NULL, NULL);
+    if (!error)
+        error = start_lines(dev, options);
     if (error)
         log_error(dev->name, "no memory to watch accesses with");
     watch_switch(dev);
     return error;
+}
+
+static void stop_lines(struct device *dev)
+{
+    if (dev->irq)
+        irq_on_send(dev->irq, NULL, NULL);
+    trace_free(dev->watch.trace);
+    spin_free(dev->watch.spin);
+    dev->watch.trace = NULL;
+    dev->watch.spin = NULL;
+}
+
+void watch_reload(struct device *dev)
+{
+    struct watch *watch = &dev->watch;
+    int error = 0;
+
+    watch_init(dev);
+    if (watch->trace)
+        trace_forget(watch->trace);
+    stop_lines(dev);
+    if (watch->coverage) {
+        error = coverage_carry(&watch->coverage, dev->map);
+        if (error) {
+            coverage_free(watch->coverage);
+            watch->coverage = NULL;
+        }
+    }
+    if (start_lines(dev, &dev->options.watch) || error)
+        log_error(dev->name, "no memory to watch accesses with: they are watched no more");
+    watch_switch(dev);
 }
 
 void watch_detach(struct device *dev)
@@ -190,13 +231,8 @@ void watch_detach(struct device *dev)
 
 void watch_fini(struct device *dev)
 {
-    if (dev->irq)
-        irq_on_send(dev->irq, NULL, NULL);
-    trace_free(dev->watch.trace);
-    spin_free(dev->watch.spin);
+    stop_lines(dev);
     coverage_free(dev->watch.coverage);
-    dev->watch.trace = NULL;
-    dev->watch.spin = NULL;
     dev->watch.coverage = NULL;
     unmodelled_tell(&dev->watch.unmodelled, dev->name, LOG_WARN);
 }

@@ -67,6 +67,8 @@ void watch_init(struct device *dev);
 int watch_start(struct device *dev, const struct watch_options *options);
 /* Registers hide or show themselves again, after coverage has been switched. */
 void watch_switch(struct device *dev);
+/* For a reload: the regions and the map are others. What has been counted goes on by name. The former map is there yet. */
+void watch_reload(struct device *dev);
 /* The client is gone: lines that wait are written. */
 void watch_detach(struct device *dev);
 /* The device goes. */

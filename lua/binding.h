@@ -185,6 +185,9 @@ int state_call(struct script *s, int nargs, int nresults, const char *what);
 void state_report(struct script *s, lua_State *co, const char *what);
 void state_report_text(struct script *s, const char *what, const char *text);
 
+/* The script is made of this file too: a change of it is one of the script. Before it is opened. */
+void state_watch(struct script *s, const char *path);
+
 /* ---- budget.c ---- */
 int budget_start(struct script *s);
 void budget_stop(struct script *s);
@@ -330,7 +333,7 @@ bool wraphook_has(const struct script *s, uint32_t hook);
 void wraphook_cancel(struct script *s);
 
 /* ---- event.c ---- */
-enum { CALL_NAME = 1, CALL_ARGS, CALL_EVERY, CALL_FIRST }; /* an entry of `calls` */
+enum { CALL_NAME = 1, CALL_ARGS, CALL_EVERY, CALL_TIMER, CALL_FIRST }; /* an entry of `calls` */
 void event_open(lua_State *L);
 int event_after(lua_State *L);
 int event_every(lua_State *L);
@@ -371,8 +374,9 @@ int report_report(lua_State *L); /* dev:report */
 int dma_read_through(lua_State *L, const struct vfu_host *host, lua_Integer addr, lua_Integer n);
 int dma_write_through(lua_State *L, const struct vfu_host *host, lua_Integer addr, const char *data, size_t n);
 #define SAVE_MAGIC "VFUL"
-#define SAVE_VERSION 1u
+#define SAVE_VERSION 2u
 #define SAVE_DEPTH 64 /* of tables */
+int save_kind(lua_State *L, int i); /* what a state value at i is by declaration, as a letter */
 int32_t save_save(void *self, struct vfu_sink *sink);
 int32_t load_load(void *self, struct vfu_source *source);
 int32_t save_own(struct script *s, struct vfu_sink *sink); /* without a wrapped plugin's */

@@ -26,6 +26,7 @@ static void read_rom(lua_State *L, struct script *s, const char *name)
     luaL_addstring(&path, name);
     luaL_pushresult(&path);
     image = lua_newuserdatauv(L, ROM_MAX + 1, 0);
+    state_watch(s, lua_tostring(L, -2));
     f = fopen(lua_tostring(L, -2), "rb");
     if (!f)
         luaL_error(L, "vfu.device: rom: cannot open %s: %s", lua_tostring(L, -2), strerror(errno));
@@ -205,7 +206,7 @@ void device_state(lua_State *L, struct script *s, int spec, const char *what)
                 luaL_error(L, "%s: state: a name is an identifier, not %s", what, luaL_tolstring(L, -2, NULL));
             object_check_state(L, -1, lua_tostring(L, -2));
             lua_pushvalue(L, -2);
-            lua_pushboolean(L, 1);
+            lua_pushinteger(L, save_kind(L, -2));
             lua_rawset(L, -5);
             lua_pushvalue(L, -1);
             object_member(L, s, lua_tostring(L, -3), s->where, false);

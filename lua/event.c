@@ -3,7 +3,7 @@
  * event - dev:after, dev:every and the events that they start.
  *
  * The host keeps the timers and saves them; what it keeps of ours is a key. The event's name and arguments are in the
- * table `calls` under that key: a list of name, number of arguments, whether it repeats, arguments. Numbers, not names,
+ * table `calls` under that key: a list of name, number of arguments, whether it repeats, timer, arguments. Numbers, not names,
  * since looking up a number takes no memory, and an event starts outside of any protected call.
  */
 #include <errno.h>
@@ -56,6 +56,8 @@ static void push_call(lua_State *L, int top, const char *method, bool repeat)
     lua_rawseti(L, -2, CALL_ARGS);
     lua_pushboolean(L, repeat);
     lua_rawseti(L, -2, CALL_EVERY);
+    lua_pushinteger(L, 0);
+    lua_rawseti(L, -2, CALL_TIMER);
     for (int i = 4; i <= top; i++) {
         int type = lua_type(L, i);
 
@@ -101,6 +103,9 @@ static int start_timer(lua_State *L, const char *method, bool repeat)
         lua_pushfstring(L, "%s", id == -ENOSPC ? "too many timers" : "no timer");
         return 2;
     }
+    /* So that one which a reload leaves without its event can be cancelled. */
+    lua_pushinteger(L, id);
+    lua_rawseti(L, -4, CALL_TIMER);
     lua_pop(L, 1);
     timer->id = id;
     timer->key = key;

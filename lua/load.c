@@ -116,6 +116,11 @@ static bool fill_buffer(lua_State *L, struct script *s, const char *name)
     return true;
 }
 
+static const char *kind_name(int kind)
+{
+    return kind == 'i' ? "number" : kind == 's' ? "string" : kind == '{' ? "table" : kind == 'b' ? "buffer" : "boolean";
+}
+
 static void take_state(lua_State *L, struct reader *r)
 {
     struct script *s = r->s;
@@ -125,6 +130,7 @@ static void take_state(lua_State *L, struct reader *r)
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->state_ref);
     lua_pushvalue(L, base + 1);
     bool known = lua_rawget(L, -2) != LUA_TNIL;
+    int kind = (int)lua_tointeger(L, -1), was = (int)take_integer(L, r, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->members_ref);
     lua_pushvalue(L, base + 1);
     if (known)
@@ -132,6 +138,9 @@ static void take_state(lua_State *L, struct reader *r)
     take_value(L, r, 0);
     if (!known)
         vfu_logf(s->host, VFU_LOG_WARN, "state %s is saved, but the script has none of that name", name);
+    else if (kind != was && kind != 'f' && was != 'f') /* a boolean may stand for "none yet", of anything */
+        vfu_logf(s->host, VFU_LOG_WARN, "state %s is declared as a %s now, and was a %s: it begins anew", name,
+                 kind_name(kind), kind_name(was));
     else if (!fill_buffer(L, s, name)) {
         lua_pushvalue(L, base + 1);
         lua_replace(L, -3); /* members, name, value */
@@ -150,7 +159,7 @@ static void take_call(lua_State *L, struct reader *r)
 {
     struct script *s = r->s;
     int base = lua_gettop(L);
-    uint64_t key = take_integer(L, r, 8), every = take_integer(L, r, 1), n;
+    uint64_t key = take_integer(L, r, 8), every = take_integer(L, r, 1), timer = take_integer(L, r, 8), n;
 
     take_text(L, r);
     n = take_integer(L, r, 4);
@@ -163,6 +172,8 @@ static void take_call(lua_State *L, struct reader *r)
     lua_rawseti(L, base + 2, CALL_ARGS);
     lua_pushboolean(L, every != 0);
     lua_rawseti(L, base + 2, CALL_EVERY);
+    lua_pushinteger(L, (lua_Integer)timer);
+    lua_rawseti(L, base + 2, CALL_TIMER);
     for (uint64_t i = 0; i < n; i++) {
         take_value(L, r, SAVE_DEPTH);
         lua_rawseti(L, base + 2, CALL_FIRST + (lua_Integer)i);
@@ -172,6 +183,7 @@ static void take_call(lua_State *L, struct reader *r)
     if (lua_rawget(L, -2) != LUA_TFUNCTION) {
         vfu_logf(s->host, VFU_LOG_WARN, "event %s is pending, but the script has none of that name",
                  lua_tostring(L, base + 1));
+        (void)s->host->timer_cancel(s->host, (int64_t)timer);
     } else {
         lua_rawgeti(L, LUA_REGISTRYINDEX, s->calls_ref);
         lua_pushvalue(L, base + 2);

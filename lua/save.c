@@ -6,9 +6,9 @@
  * length (4 bytes) and its bytes. What a script keeps beside registers is in them: its state values, what its save
  * hook returned, its pending events, and the hooks that are waiting, as their calls.
  *
- *   S name value            a state value
+ *   S name kind value       a state value, and what it was declared as
  *   H value                 the result of dev.on:save
- *   C key every name n *value   a pending event
+ *   C key every timer name n *value   a pending event
  *   D key text              the data of a long raw write
  *   E key oneshot           a waiting event
  *   W reg new old raw i j   a waiting write hook
@@ -139,6 +139,22 @@ static void put_value(lua_State *L, struct writer *w, int i, int depth)
     }
 }
 
+int save_kind(lua_State *L, int i)
+{
+    switch (lua_type(L, i)) {
+    case LUA_TBOOLEAN:
+        return 'f';
+    case LUA_TNUMBER:
+        return 'i';
+    case LUA_TSTRING:
+        return 's';
+    case LUA_TTABLE:
+        return '{';
+    default:
+        return 'b';
+    }
+}
+
 static void put_state(lua_State *L, struct writer *w)
 {
     struct script *s = w->s;
@@ -151,6 +167,7 @@ static void put_state(lua_State *L, struct writer *w)
         snprintf(w->path, sizeof w->path, "state %s", name);
         put_letter(L, w, 'S');
         put_text(L, w, name, strlen(name));
+        put_letter(L, w, (char)lua_tointeger(L, -1));
         lua_pushvalue(L, -2);
         lua_rawget(L, -5);
         put_value(L, w, lua_gettop(L), 0);
@@ -178,6 +195,8 @@ static void put_calls(lua_State *L, struct writer *w)
         put_integer(L, w, (uint64_t)lua_tointeger(L, -2), 8);
         lua_rawgeti(L, call, CALL_EVERY);
         put_integer(L, w, (uint64_t)lua_toboolean(L, -1), 1);
+        lua_rawgeti(L, call, CALL_TIMER);
+        put_integer(L, w, (uint64_t)lua_tointeger(L, -1), 8);
         lua_rawgeti(L, call, CALL_NAME);
         const char *name = lua_tolstring(L, -1, &n);
         put_text(L, w, name, n);

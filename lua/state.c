@@ -135,6 +135,14 @@ static int find_module(lua_State *L, const char *relative)
     return rc;
 }
 
+void state_watch(struct script *s, const char *path)
+{
+    const struct vfu_host_reload *reload = s->host->extension(s->host, VFU_EXT_RELOAD);
+
+    if (reload && VFU_HAS(reload, watch))
+        reload->watch(s->host, path);
+}
+
 /* What `require` looks for: a text file beside the script, or one of ours; dots are folders. */
 static int load_module(lua_State *L, const char *name)
 {
@@ -151,6 +159,7 @@ static int load_module(lua_State *L, const char *name)
     lua_pushvalue(L, -2);
     lua_concat(L, 2);
     file = lua_tostring(L, -1);
+    state_watch(s, file);
 
     int top = lua_gettop(L), rc = find_module(L, relative);
     if (rc == LUA_ERRFILE)

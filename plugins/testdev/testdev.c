@@ -10,7 +10,7 @@
 
 #define CAPS                                                                                                           \
     (VFU_CAP_DMA | VFU_CAP_DMA_MAP | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_MSIX | VFU_CAP_RESET | VFU_CAP_MMAP |        \
-     VFU_CAP_DOORBELL | VFU_CAP_MIGRATION | VFU_CAP_TIMERS)
+     VFU_CAP_DOORBELL | VFU_CAP_MIGRATION | VFU_CAP_TIMERS | VFU_CAP_RELOAD)
 
 #define DEFER_MAX 64u
 #define BUSY_MAX 100000u

@@ -418,6 +418,11 @@ AT(vfu_host_report, struct_size, 0, 4);
 AT(vfu_host_report, reserved, 4, 4);
 AT(vfu_host_report, report, 8, 8);
 
+SIZE(vfu_host_reload, 16);
+AT(vfu_host_reload, struct_size, 0, 4);
+AT(vfu_host_reload, reserved, 4, 4);
+AT(vfu_host_reload, watch, 8, 8);
+
 SIZE(vfu_plugin, 200);
 AT(vfu_plugin, struct_size, 0, 4);
 AT(vfu_plugin, abi_version, 4, 4);

@@ -59,6 +59,12 @@ void log_limited(struct log_limit *limit, const char *who, enum log_level level,
     va_end(args);
 }
 
+void log_capture(char *text, size_t len)
+{
+    (void)text;
+    (void)len;
+}
+
 int log_level_parse(const char *text)
 {
     (void)text;
@@ -128,7 +134,7 @@ static int32_t on_create(const struct vfu_host *host, const struct vfu_params *p
     odd_table = host;
     odd_regs = host->extension(host, VFU_EXT_REGMAP);
     *self = &odd_self;
-    return 0;
+    return odd_plan.create ? odd_plan.create(host) : 0;
 }
 
 static void on_destroy(void *self)
@@ -147,6 +153,14 @@ static int32_t on_reset(void *self, uint32_t kind)
     (void)self;
     (void)kind;
     return 0;
+}
+
+static void on_attach(void *self, const struct vfu_client *client)
+{
+    (void)self;
+    (void)client;
+    if (odd_plan.attach)
+        odd_plan.attach();
 }
 
 static void on_event(void *self, uint32_t event, uint64_t arg)
@@ -199,6 +213,13 @@ static const void *on_extension(const char *id)
 
     if (strcmp(id, VFU_EXT_CONFIG) == 0)
         return &config;
+    static struct vfu_migration_ops state = { .struct_size = sizeof state };
+
+    if (strcmp(id, VFU_EXT_MIGRATION) == 0 && odd_plan.save) {
+        state.save = odd_plan.save;
+        state.load = odd_plan.load;
+        return &state;
+    }
     return strcmp(id, VFU_EXT_REGMAP) == 0 ? &ops : NULL;
 }
 
@@ -215,6 +236,7 @@ static struct vfu_plugin table = {
     .access = on_access,
     .reset = on_reset,
     .event = on_event,
+    .attach = on_attach,
     .quiesce = on_quiesce,
     .resume = on_resume,
     .extension = on_extension,

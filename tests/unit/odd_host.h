@@ -20,7 +20,7 @@
 
 #define MS UINT64_C(1000000)
 #define ODD_CAPS (VFU_CAP_DMA | VFU_CAP_DMA_MAP | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_TIMERS | VFU_CAP_FD_WATCH | \
-                  VFU_CAP_POLL | VFU_CAP_THREADS | VFU_CAP_RESET)
+                  VFU_CAP_POLL | VFU_CAP_THREADS | VFU_CAP_RESET | VFU_CAP_RELOAD)
 
 /* What a test sets before it makes a device. */
 struct odd_plan {
@@ -32,6 +32,10 @@ struct odd_plan {
     void (*destroy)(void *self);
     void (*event)(void *self, uint32_t event, uint64_t arg);
     int32_t (*on_describe)(const struct vfu_host *host);
+    int32_t (*create)(const struct vfu_host *host);
+    void (*attach)(void);
+    int32_t (*save)(void *self, struct vfu_sink *sink);
+    int32_t (*load)(void *self, struct vfu_source *source);
     void (*shape)(struct vfu_desc *desc); /* changes the description */
     void (*written)(void *self, const struct vfu_config_call *call); /* VFU_EXT_CONFIG */
     void (*doorbell)(void *self, uint32_t index, uint64_t value);

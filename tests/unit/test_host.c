@@ -395,7 +395,7 @@ static void test_poll(void **state)
     assert_int_equal(odd_table->poll_every(odd_table, 1000 * MS), 0);
     odd_run(NULL, 8 * MS);
     assert_true(polls > busy + 5);
-    assert_true(loop_now() - odd_dev->host.poll_found > 3 * MS);
+    assert_true(loop_now() - odd_dev->host->poll_found > 3 * MS);
 }
 
 static atomic_int polled_enough;
@@ -452,14 +452,14 @@ static void test_after_destroy(void **state)
     odd_plan.destroy = destroy_properly;
     odd_make();
     /* What device_free does around it. */
-    host_close(&odd_dev->host);
+    host_close(odd_dev->host);
     destroy_properly(NULL);
-    host_poison(&odd_dev->host);
+    host_poison(odd_dev->host);
     call_after();
     odd_assert_said_once("irq_raise is called after destroy (ESHUTDOWN)");
     odd_assert_said_once("timer_after is called after destroy");
     odd_assert_said_once("guest_error is called after destroy");
-    __atomic_store_n(&odd_dev->host.closed, false, __ATOMIC_RELAXED);
+    __atomic_store_n(&odd_dev->host->closed, false, __ATOMIC_RELAXED);
 }
 
 static void test_undeclared(void **state)

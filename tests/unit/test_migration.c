@@ -354,12 +354,12 @@ static void work(void *arg)
 {
     worked++;
     if (arg)
-        dev->host.table.defer(&dev->host.table, work, NULL);
+        dev->host->table.defer(&dev->host->table, work, NULL);
 }
 
 static void test_deferred_work(void **state)
 {
-    const struct vfu_host *host = &dev->host.table;
+    const struct vfu_host *host = &dev->host->table;
 
     (void)state;
     worked = 0;

@@ -547,6 +547,17 @@ impl vfu_host_report {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct vfu_host_reload {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub watch: Option<unsafe extern "C" fn(*const vfu_host, *const c_char) -> i32>,
+}
+impl vfu_host_reload {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct vfu_plugin {
     pub struct_size: u32,
     pub abi_version: u32,
@@ -689,3 +700,4 @@ pub const VFU_REPORT_INTEGER: u32 = 0;
 pub const VFU_REPORT_NUMBER: u32 = 1;
 pub const VFU_REPORT_BOOLEAN: u32 = 2;
 pub const VFU_REPORT_STRING: u32 = 3;
+pub const VFU_EXT_RELOAD: &[u8] = b"vfu.reload/1\0";

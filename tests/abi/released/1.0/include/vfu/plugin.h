@@ -96,7 +96,18 @@ extern "C" {
  */
 #define VFU_CAP_THREADS (UINT64_C(1) << 12)
 #define VFU_CAP_FFI (UINT64_C(1) << 13)      /* calls native code from a script */
-#define VFU_CAP_RELOAD (UINT64_C(1) << 14)   /* keeps state over a reload of its code */
+/*
+ * Keeps state over a reload of its code: vfu-host --reload, or a request on the control socket. The host loads the code
+ * beside that which runs, calls describe, and refuses what is another device to the client. Then the old instance is
+ * quiesced (DMA in flight is held, as in STOP), its state saved with "vfu.migration/1" if it has that, and the new one
+ * gets create, attach if a client is attached, quiesce, load, resume: no reset. Registers are carried by name; timers,
+ * interrupts, config space and memory BARs are as they were, and create must leave them so. The old one's DMA ends
+ * with -ECANCELED, its windows end, and destroy is called, without detach; what it calls then of the host returns
+ * -ESHUTDOWN, but unwatch_fd and dma_unmap. If load or create fails, the old one gets resume and goes on.
+ * Without the flag in both, the new instance gets create, reset (VFU_RESET_POWER), attach, quiesce, resume, and registers
+ * have their reset values.
+ */
+#define VFU_CAP_RELOAD (UINT64_C(1) << 14)
 /* The connected client's word, in vfu_client.caps and vfu_host.granted(). */
 #define VFU_CAP_CLIENT_FDS (UINT64_C(1) << 32)         /* can pass file descriptors: mappable memory, eventfds */
 #define VFU_CAP_CLIENT_TWIN_SOCKET (UINT64_C(1) << 33) /* has a second socket for DMA messages */
@@ -742,6 +753,19 @@ struct vfu_host_report {
     int32_t (*report)(const struct vfu_host *host, const struct vfu_report *report);
 };
 
+/*
+ * What a reload looks at, host->extension(host, VFU_EXT_RELOAD): under --reload the host watches the plugin's own file, or
+ * the script that it runs, and reloads the device when it changes. watch names another file that the device is made of,
+ * as a module of the script: 0, -EINVAL, -ENOSPC beyond 1024, -ENOMEM. From describe on; any thread. The file need not be
+ * there: name it before you open it, so that the user who adds it is understood. It holds until the next reload.
+ */
+#define VFU_EXT_RELOAD "vfu.reload/1"
+struct vfu_host_reload {
+    uint32_t struct_size;
+    uint32_t reserved;
+    int32_t (*watch)(const struct vfu_host *host, const char *path);
+};
+
 /* ---- the plugin, as the host sees it ----------------------------------------------------------------------- */
 
 struct vfu_plugin {
@@ -757,10 +781,12 @@ struct vfu_plugin {
     const struct vfu_param *params; /* the parameters it takes, or none; see params_declare */
     uint32_t nparams, param_size;
 
-    /* Says what the device is, with these parameters. Pure: it opens nothing and starts nothing. Main's thread.
+    /* Says what the device is, with these parameters. Pure: it opens nothing and starts nothing. Main's thread; in
+     * a reload the device's own, as for create and destroy.
      * -EINVAL and a line in the log where the parameters do not fit together. */
     int32_t (*describe)(const struct vfu_host *host, const struct vfu_params *params, struct vfu_desc *desc);
-    /* Makes the device. *self is desc->self or NULL, and becomes the argument of every callback. Main's thread. */
+    /* Makes the device. *self is desc->self or NULL, and becomes the argument of every callback. Main's thread, as
+     * describe. */
     int32_t (*create)(const struct vfu_host *host, const struct vfu_params *params, void **self);
     /* The last call. self may be what describe made, if create failed or was not called. */
     void (*destroy)(void *self);
