@@ -62,6 +62,7 @@ UNIT_TESTS = \
 	tests/unit/test_region \
 	tests/unit/test_report \
 	tests/unit/test_regmap \
+	tests/unit/test_reload \
 	tests/unit/test_svd \
 	tests/unit/test_spawn \
 	tests/unit/test_timers \
@@ -79,6 +80,7 @@ EXTRA_tests_unit_test_plugin_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_host_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_clock_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_inner_DEPENDENCIES = $(TEST_MODULES)
+EXTRA_tests_unit_test_reload_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_extend_DEPENDENCIES = $(TEST_MODULES)
 ODD_HOST = tests/unit/odd_host.c tests/unit/odd_host.h
 tests_unit_test_coverage_SOURCES = tests/unit/test_coverage.c $(ODD_HOST)
@@ -88,6 +90,7 @@ tests_unit_test_host_SOURCES = tests/unit/test_host.c $(ODD_HOST)
 tests_unit_test_extend_SOURCES = tests/unit/test_extend.c $(ODD_HOST)
 tests_unit_test_clock_SOURCES = tests/unit/test_clock.c $(ODD_HOST)
 tests_unit_test_inner_SOURCES = tests/unit/test_inner.c $(ODD_HOST)
+tests_unit_test_reload_SOURCES = tests/unit/test_reload.c $(ODD_HOST)
 
 tests_unit_test_svd_SOURCES = tests/unit/test_svd.c tests/unit/svd.c tests/unit/svd.h
 
@@ -187,6 +190,7 @@ GUEST_TESTS = \
 	tests/guest/edu.test \
 	tests/guest/gpio-idio-16.test \
 	tests/guest/pvpanic.test \
+	tests/guest/reload.test \
 	tests/guest/tutorial.test
 
 GUEST_TOOLS = \
@@ -201,6 +205,7 @@ GUEST_TOOLS = \
 	tests/guest/edge.c \
 	tests/guest/gpio-idio-16.guest \
 	tests/guest/pvpanic.guest \
+	tests/guest/reload.guest \
 	tests/guest/tutorial.guest
 
 EXTRA_DIST += $(SCRIPT_TESTS) tests/client/names_test.lua tests/driver.sh tests/summary.sh $(GUEST_TESTS) $(GUEST_TOOLS)
