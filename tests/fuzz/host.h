@@ -16,7 +16,7 @@
 void host_setup(void);
 /* The clock at its beginning. */
 void host_begin(void);
-void host_pass(uint64_t ns);
+void host_pass(struct device *dev, uint64_t ns);
 /* A device with this table. It must be there: the tables are the fuzzer's own. */
 struct device *host_device(const struct vfu_plugin *plugin, uint64_t deny, uint32_t max_dma_maps);
 /* Ends it after its loop has done what it still had to. */

@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     play(dev, copy, size - 1);
     device_thaw(dev);
     for (int i = 0; i < 8; i++) {
-        host_pass(1000000);
+        host_pass(dev, 1000000);
         loop_step(&dev->loop);
     }
     host_end(dev);

@@ -259,7 +259,7 @@ static void step(struct play *p, uint8_t op, const uint8_t *body, size_t n)
     case OP_RAW: send_bytes(p, body, n, FD_NONE, 0); break;
     case OP_ROUNDS: rounds(p, u.byte % 16); return;
     case OP_READ: client_read(&p->client, u.byte ? u.byte : READ_ALL); return;
-    case OP_TIME: host_pass((uint64_t)u.number * 1000); break;
+    case OP_TIME: host_pass(p->dev, (uint64_t)u.number * 1000); break;
     case OP_RECONNECT: reconnect(p, u.byte); return;
     case OP_ANSWER: client_answer(&p->client, &u.answer); break;
     case OP_FILE: client_resize(&p->client, &u.file); return;
