@@ -183,10 +183,38 @@ static int lay_bars(struct pci_config *config, const struct vfu_bar *bars, uint3
 
 /* ---- layout: capabilities ------------------------------------------------------------------------------------ */
 
-/* Room for a capability of `size` bytes with its two of header, linked into the list. 0: none left (logged). */
-static uint16_t cap_add(struct pci_config *config, uint8_t id, uint32_t size)
+/* What starts at offset: a register (and how much of the access is in it), or NULL and bytes up to the next one. */
+static struct reg_cell *cover(const struct pci_config *config, uint32_t offset, uint32_t size, uint32_t *part)
 {
-    uint32_t at = config->caps_end;
+    struct reg_cell *cell;
+    uint64_t span = size;
+
+    *part = size;
+    if (!config->map)
+        return NULL;
+    cell = regmap_find(config->map, VFU_REGION_CONFIG, offset, (uint64_t)offset + size, &span);
+    if (span < size)
+        *part = (uint32_t)span;
+    return cell;
+}
+
+/* The next place without a register of the plugin's own; the end of config space if there is none. */
+static uint32_t free_place(const struct pci_config *config, uint32_t at, uint32_t size)
+{
+    uint32_t part;
+
+    while (at + size <= PCI_CONFIG_SIZE && (cover(config, at, size, &part) || part < size))
+        at = (at + part + 3) & ~3u;
+    return at < PCI_CONFIG_SIZE ? at : PCI_CONFIG_SIZE;
+}
+
+/*
+ * Room for a capability of `size` bytes with its two of header, linked into the list. 0: none left (logged). Those of the
+ * host go around the plugin's registers, which it has put where its datasheet says; its own may lie under them.
+ */
+static uint16_t cap_add(struct pci_config *config, uint8_t id, uint32_t size, bool own)
+{
+    uint32_t at = own ? config->caps_end : free_place(config, config->caps_end, size);
     uint8_t *link = config->bytes + PCI_CAPABILITY_LIST;
 
     if (size > PCI_CONFIG_SIZE - at) {
@@ -205,7 +233,7 @@ static uint16_t cap_add(struct pci_config *config, uint8_t id, uint32_t size)
 
 static int lay_pm(struct pci_config *config, const struct vfu_desc *desc)
 {
-    const uint16_t at = cap_add(config, PCI_CAP_ID_PM, PM_SIZE);
+    const uint16_t at = cap_add(config, PCI_CAP_ID_PM, PM_SIZE, false);
 
     if (!at)
         return -EINVAL;
@@ -227,7 +255,7 @@ static int lay_msi(struct pci_config *config, const struct vfu_desc *desc)
         log_error(config->who, "%u MSI vectors: a power of two up to 32 can be", vectors);
         return -EINVAL;
     }
-    at = cap_add(config, PCI_CAP_ID_MSI, MSI_SIZE);
+    at = cap_add(config, PCI_CAP_ID_MSI, MSI_SIZE, false);
     if (!at)
         return -EINVAL;
     config->cap_msi = at;
@@ -274,7 +302,7 @@ static int lay_msix(struct pci_config *config, const struct vfu_desc *desc)
 
     if (check_msix(config, desc) < 0)
         return -EINVAL;
-    at = cap_add(config, PCI_CAP_ID_MSIX, MSIX_SIZE);
+    at = cap_add(config, PCI_CAP_ID_MSIX, MSIX_SIZE, false);
     if (!at)
         return -EINVAL;
     config->cap_msix = at;
@@ -288,7 +316,7 @@ static int lay_msix(struct pci_config *config, const struct vfu_desc *desc)
 /* An endpoint on a link of one lane at 2.5 GT/s. Slot and root registers do not exist in one: zeros. */
 static int lay_express(struct pci_config *config, const struct vfu_desc *desc)
 {
-    const uint16_t at = cap_add(config, PCI_CAP_ID_EXP, EXPRESS_SIZE);
+    const uint16_t at = cap_add(config, PCI_CAP_ID_EXP, EXPRESS_SIZE, false);
     uint8_t *bytes = config->bytes, *writable = config->writable;
 
     if (!at)
@@ -329,7 +357,7 @@ static int lay_own(struct pci_config *config, const struct vfu_desc *desc)
             log_error(config->who, "capability 0x%02x: %u bytes, from 0 to %u can be", cap.id, cap.size, RAW_MAX);
             return -EINVAL;
         }
-        at = cap_add(config, cap.id, cap.size + 2u);
+        at = cap_add(config, cap.id, cap.size + 2u, true);
         if (!at)
             return -EINVAL;
         if (cap.size)
@@ -366,6 +394,47 @@ static int lay_caps(struct pci_config *config, const struct vfu_desc *desc)
     return 0;
 }
 
+/* A register over what the host works with would take it away from the host, and the function would not work. */
+static int check_registers(const struct pci_config *config)
+{
+    static const struct {
+        uint8_t offset, size;
+        const char *what;
+    } taken[] = {
+        {PCI_COMMAND, 4, "COMMAND and STATUS"},
+        {PCI_BASE_ADDRESS_0, 24, "the BARs"},
+        {PCI_ROM_ADDRESS, 4, "the ROM's BAR"},
+        {PCI_CAPABILITY_LIST, 1, "the list of capabilities"},
+        {PCI_INTERRUPT_LINE, 2, "the interrupt's line and pin"},
+    };
+    const struct reg_cell *cell;
+    const char *what = NULL;
+    uint32_t at = 0, part;
+    char name[128];
+
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0] && !what; i++) {
+        at = taken[i].offset;
+        if (cover(config, at, taken[i].size, &part))
+            what = taken[i].what;
+        else if (part < taken[i].size)
+            at += part, what = taken[i].what;
+    }
+    for (uint32_t cap = config->bytes[PCI_CAPABILITY_LIST]; cap && !what; cap = config->bytes[cap + 1]) {
+        at = cap;
+        if (cover(config, at, 2, &part))
+            what = "a capability's id and link";
+        else if (part < 2)
+            at++, what = "a capability's id and link";
+    }
+    if (!what)
+        return 0;
+    cell = cover(config, at, 1, &part);
+    regmap_name(config->map, cell, name, sizeof name);
+    log_error(config->who, "register %s lies in config space at 0x%x, over %s, which is the host's: see vfu.config/1 (in "
+              "Lua dev.on:config) for being told of writes there", name, at, what);
+    return -EINVAL;
+}
+
 int pci_config_init(struct pci_config *config, const char *who, const struct vfu_desc *desc, const struct vfu_bar *bars,
                     uint32_t nbars, uint64_t rom_size, struct regmap *map)
 {
@@ -391,6 +460,8 @@ int pci_config_init(struct pci_config *config, const char *who, const struct vfu
     result = lay_bars(config, bars, nbars, rom_size);
     if (result == 0)
         result = lay_caps(config, desc);
+    if (result == 0)
+        result = check_registers(config);
     if (result < 0) {
         pci_config_fini(config);
         return result;
@@ -528,21 +599,6 @@ static uint32_t piece_at(uint32_t offset, uint32_t size)
     while (piece > size || offset % piece)
         piece /= 2;
     return piece;
-}
-
-/* What starts at offset: a register (and how much of the access is in it), or NULL and bytes up to the next one. */
-static struct reg_cell *cover(const struct pci_config *config, uint32_t offset, uint32_t size, uint32_t *part)
-{
-    struct reg_cell *cell;
-    uint64_t span = size;
-
-    *part = size;
-    if (!config->map)
-        return NULL;
-    cell = regmap_find(config->map, VFU_REGION_CONFIG, offset, (uint64_t)offset + size, &span);
-    if (span < size)
-        *part = (uint32_t)span;
-    return cell;
 }
 
 static void told(const struct pci_config *config, const struct reg_cell *cell, uint32_t offset, uint32_t size,

@@ -84,6 +84,12 @@ void regmap_write(struct regmap *map, struct reg_cell *cell, uint64_t offset, ui
     note('w', offset, size);
 }
 
+void regmap_name(const struct regmap *map, const struct reg_cell *cell, char *text, size_t len)
+{
+    assert_true(cell >= map->cells && cell < map->cells + map->n);
+    snprintf(text, len, "REG%u", (unsigned)(cell - map->cells));
+}
+
 /* ---- events ------------------------------------------------------------------------------------------------------ */
 
 static struct {
@@ -879,17 +885,71 @@ static void test_registers(void **state)
 /* A register that begins inside one of the host's: the rest of it still works. */
 static void test_register_beside_control(void **state)
 {
-    struct regmap map = {.n = 1, .cells = {{0x3d, 1, {0x42}}}};
+    struct regmap map = {.n = 1, .cells = {{0x3e, 1, {0x42}}}};
     const struct vfu_desc desc = full_desc();
     struct pci_config config;
 
     (void)state;
     make(&config, &desc, &map);
     record[0] = 0;
-    put(&config, 0x3c, 4, 0x0000990b);
-    assert_string_equal(record, "w3d+1 ");
-    assert_int_equal(get(&config, 0x3c, 4), 0x990b);
+    put(&config, 0x3c, 4, 0x0077ff0b);
+    assert_string_equal(record, "w3e+1 ");
+    assert_int_equal(get(&config, 0x3c, 4) & 0xffff00ff, 0x0077000b);
     pci_config_fini(&config);
+}
+
+/* What the host works with is no place for a register; the rest of the header is. */
+static void test_registers_refused(void **state)
+{
+    static const struct {
+        uint32_t offset, size;
+        bool good;
+    } cases[] = {
+        {0x00, 4, true},  {0x03, 2, false}, {0x04, 1, false}, {0x07, 1, false}, {0x08, 4, true},  {0x0c, 4, true},
+        {0x0e, 4, false}, {0x10, 4, false}, {0x27, 1, false}, {0x28, 8, true},  {0x2c, 8, false}, {0x33, 1, false},
+        {0x34, 1, false}, {0x35, 4, true},  {0x3c, 1, false}, {0x3d, 1, false}, {0x3e, 2, true},
+    };
+    const struct vfu_desc desc = {.struct_size = sizeof desc, .vendor = 1, .device = 2};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct regmap map = {.n = 1, .cells = {{cases[i].offset, cases[i].size, {0}}}};
+        struct pci_config config;
+        int error;
+
+        lines = 0;
+        error = pci_config_init(&config, "dut", &desc, NULL, 0, 0, &map);
+        assert_int_equal(error, cases[i].good ? 0 : -EINVAL);
+        assert_int_equal(lines, !cases[i].good);
+        if (!error)
+            pci_config_fini(&config);
+    }
+}
+
+/* The host's capabilities go around registers. */
+static void test_registers_first(void **state)
+{
+    struct regmap map = {.n = 3, .cells = {{0x41, 1, {0}}, {0x50, 4, {0}}, {0xf8, 4, {0}}}};
+    struct vfu_desc desc = {.struct_size = sizeof desc, .vendor = 1, .device = 2, .caps = VFU_CAP_MSI, .msi_vectors = 4,
+                            .pci_flags = VFU_PCI_PM};
+    struct pci_config config;
+
+    (void)state;
+    assert_int_equal(pci_config_init(&config, "dut", &desc, NULL, 0, 0, &map), 0);
+    assert_int_equal(config.cap_pm, 0x44);
+    assert_int_equal(config.cap_msi, 0x54);
+    assert_int_equal(config.bytes[0x34], 0x44);
+    assert_int_equal(config.bytes[0x45], 0x54);
+    pci_config_fini(&config);
+    /* No room is left between them. */
+    map.cells[2] = (struct reg_cell){0x68, 8, {0}};
+    map.cells[0] = (struct reg_cell){0x80, 8, {0}};
+    desc.pci_flags = VFU_PCI_EXPRESS;
+    map.n = 4;
+    map.cells[3] = (struct reg_cell){0xc0, 8, {0}};
+    lines = 0;
+    assert_int_equal(pci_config_init(&config, "dut", &desc, NULL, 0, 0, &map), -EINVAL);
+    assert_int_equal(lines, 1);
 }
 
 /* ---- reset and restore ------------------------------------------------------------------------------------------- */
@@ -1009,6 +1069,8 @@ int main(void)
         cmocka_unit_test(test_any_access),
         cmocka_unit_test(test_registers),
         cmocka_unit_test(test_register_beside_control),
+        cmocka_unit_test(test_registers_refused),
+        cmocka_unit_test(test_registers_first),
         cmocka_unit_test(test_reset),
         cmocka_unit_test(test_restore),
         cmocka_unit_test(test_hostile_restore),
