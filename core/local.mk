@@ -86,6 +86,8 @@ core_libcore_la_SOURCES = \
 	core/params.h \
 	core/pci_config.c \
 	core/pci_config.h \
+	core/pci_config_private.h \
+	core/pci_layout.c \
 	core/pciname.c \
 	core/pciname.h \
 	core/plugin.c \

@@ -456,8 +456,9 @@ struct vfu_config_call {
  * Config space is the host's: BARs, command and status, the capabilities it lays out, and the bytes of vfu_pci_cap. A
  * plugin that wants a part of it for itself puts registers there (VFU_REGION_CONFIG in the register map), whose hooks
  * are vfu_regmap_ops': anywhere but over what the host works with, which is COMMAND and STATUS, the BARs, the
- * capability list and its links, interrupt line and pin. Capabilities that the host lays out go around them. One that wants to know what software does with the host's part, say when it sets bus master in
- * COMMAND or moves a BAR, has this extension, "vfu.config/1" of the plugin:
+ * capability list and its links, interrupt line and pin. Capabilities that the host lays out go around them. One that
+ * wants to know what software does with the host's part, say when it sets bus master in COMMAND or moves a BAR, has
+ * this extension, "vfu.config/1" of the plugin:
  *
  *   written   after each write that none of its registers covers, whether it has changed anything or not. The host has
  *             done its part before: interrupts are masked, `power` has been called, a function level reset is over.
