@@ -98,7 +98,8 @@ static bool look_at(struct follow *f, struct folder *folder)
 static void add_entry(struct follow *f, struct watched *device, const char *path)
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    struct folder *folder = slash ? folder_of(f, path, slash == path ? 1 : (size_t)(slash - path)) : folder_of(f, ".", 1);
+    size_t len = !slash || slash == path ? 1 : (size_t)(slash - path); /* of ".", "/" or what is before it */
+    struct folder *folder = folder_of(f, slash ? path : ".", len);
     struct entry *entry = folder ? calloc(1, sizeof *entry + strlen(name) + 1) : NULL;
 
     if (!entry)

@@ -240,8 +240,8 @@ static void compare(struct carry *c, const struct regmap *from, const struct vfu
         return;
     }
     if (reg->size != old->size)
-        tell(c, "register %s%s%s has %u bytes now, and had %u: its value is %s", in, dot, old->name, reg->size, old->size,
-             reg->size < old->size ? "cut to fit" : "kept");
+        tell(c, "register %s%s%s has %u bytes now, and had %u: its value is %s", in, dot, old->name, reg->size,
+             old->size, reg->size < old->size ? "cut to fit" : "kept");
     if (kind(reg) != kind(old))
         tell(c, "register %s%s%s is \"%s\" now, and was \"%s\": its value is kept", in, dot, old->name,
              access_name(reg->access), access_name(old->access));

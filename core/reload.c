@@ -2,8 +2,8 @@
 /*
  * reload - another instance of the plugin in the place of the present one: see reload.h. Runs on the device's thread.
  *
- * `next` is a device without parts of its own: what is needed to load and describe an instance, and, once it has changed
- * places with the old one (instance_swap), what holds the old one until one of the two is destroyed.
+ * `next` is a device without parts of its own: what is needed to load and describe an instance, and, once it has
+ * changed places with the old one (instance_swap), what holds the old one until one of the two is destroyed.
  */
 #include "core/reload.h"
 
@@ -129,7 +129,7 @@ static int compare_bars(const struct device *dev, const struct device *next)
             return other(dev, "BAR %u had 0x%llx bytes and has 0x%llx now", i, (unsigned long long)region->size,
                          (unsigned long long)bar->size);
         if (bar->type != region->type || (bar->flags & fixed) != (region->flags & fixed))
-            return other(dev, "BAR %u is of another type now, or is memory, prefetchable or mappable where it was not", i);
+            return other(dev, "BAR %u is of another type now, or is no more what it was: memory, prefetchable, mappable", i);
         if (!same_areas(region, bar))
             return other(dev, "what a client may map of BAR %u is different", i);
     }
@@ -174,7 +174,7 @@ static int compare_needs(const struct device *dev, const struct device *next)
     return other(dev, "it needs %s now, which the client does not offer", names);
 }
 
-/* ---- making the new one ------------------------------------------------------------------------------------------- */
+/* ---- making the new one ------------------------------------------------------------------------------------------ */
 
 static int make_regions(struct device *dev, struct device *next)
 {
@@ -278,7 +278,7 @@ static void end_shell(struct device *dev, struct device *next)
     free(next);
 }
 
-/* ---- state -------------------------------------------------------------------------------------------------------- */
+/* ---- state ------------------------------------------------------------------------------------------------------- */
 
 struct state_sink {
     struct vfu_sink sink; /* first */
@@ -371,7 +371,7 @@ static void free_legacy(struct legacy *legacy)
     free(legacy->interrupts);
 }
 
-/* The host's own state as the old instance has left it. Its timers have their slots still, so that none can be missing. */
+/* The host's own state as the old instance has left it. Timers have their slots still, so that none can be missing. */
 static void put_back(struct device *dev, const struct legacy *legacy)
 {
     if (timers_load(&dev->timers, legacy->timers, legacy->ntimers))
@@ -379,7 +379,7 @@ static void put_back(struct device *dev, const struct legacy *legacy)
     (void)irq_state_load(dev->irq, legacy->interrupts, irq_state_size(dev->irq));
 }
 
-/* ---- the change --------------------------------------------------------------------------------------------------- */
+/* ---- the change -------------------------------------------------------------------------------------------------- */
 
 /* The new one has the device, which stands still; nothing of the old one is gone yet. */
 static int start_new(struct device *dev, struct device *old, const struct legacy *legacy)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_reload - --reload: a script, a module of it or a .so is saved while a client uses the device. What must stay stays,
- * what is new behaves anew, and what does not load changes nothing. One thread.
+ * test_reload - --reload: a script, a module of it or a .so is saved while a client uses the device. What must stay
+ * stays, what is new behaves anew, and what does not load changes nothing. One thread.
  */
 #define _GNU_SOURCE
 #include "tests/robust/rig.h"
@@ -226,7 +226,8 @@ static void other_devices_are_refused(void **state)
         compose(text, sizeof text, "", REGS, "");
         at = strstr(text, changes[i].from);
         assert_non_null(at);
-        snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, changes[i].to, at + strlen(changes[i].from));
+        snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, changes[i].to,
+                 at + strlen(changes[i].from));
         save("thing.lua", changed);
         says(changes[i].said, 1);
         says("goes on with the old", (int)i + 1);
@@ -266,12 +267,14 @@ static void changed_maps_warn(void **state)
 
 static void moved_registers_keep_their_values(void **state)
 {
-    struct vfuc *c = begin("", ", reg('A', 0, 4), vfu.group('CH', 0x100, { count = 2, stride = 16 }, { reg('X', 0, 4) })", "");
+    struct vfuc *c = begin("", ", reg('A', 0, 4), vfu.group('CH', 0x100, { count = 2, stride = 16 },"
+                               " { reg('X', 0, 4) })", "");
 
     (void)state;
     put(c, A, 3);
     put(c, 0x110, 4);
-    save_device("", ", reg('A', 0x40, 4), vfu.group('CH', 0x200, { count = 3, stride = 8 }, { reg('Y', 0, 4), reg('X', 4, 4) })", "");
+    save_device("", ", reg('A', 0x40, 4), vfu.group('CH', 0x200, { count = 3, stride = 8 },"
+                    " { reg('Y', 0, 4), reg('X', 4, 4) })", "");
     reloaded(1);
     assert_int_equal(get(c, 0), 0);
     assert_int_equal(get(c, 0x40), 3);
@@ -305,7 +308,8 @@ static void sleeping_hooks_start_again(void **state)
     (void)state;
     put(c, GO, 8);
     assert_int_equal(get(c, B), 1);
-    save_device("", REGS, "function d.write:GO(v) self.B.value = self.B.value + 10 vfu.sleep(0.01) self.A.value = v end");
+    save_device("", REGS, "function d.write:GO(v) self.B.value = self.B.value + 10 vfu.sleep(0.01) "
+                          "self.A.value = v end");
     reloaded(1);
     for (int i = 0; i < 1000 && get(c, A) == 0; i++)
         rig_pause(5);
@@ -380,7 +384,8 @@ static void mapped_memory_stays(void **state)
     {
         char text[4096], *at;
 
-        compose(text, sizeof text, "", REGS, "function d.write:GO(v) self.A.value = ram.ram:u32(12) ram.ram:u32(16, v) end");
+        compose(text, sizeof text, "", REGS,
+                "function d.write:GO(v) self.A.value = ram.ram:u32(12) ram.ram:u32(16, v) end");
         at = strstr(text, "d:bar(2");
         assert_non_null(at);
         memmove(at + 12, at, strlen(at) + 1);
@@ -587,7 +592,8 @@ static void compose_plugin(char *text, size_t room, const char *caps, int number
              "        { .name = \"A\", .size = 4, .offset = 0, .group = VFU_NONE },\n"
              "        { .name = \"B\", .size = 4, .offset = 4, .group = VFU_NONE, .flags = VFU_REG_HOOK_READ, .hook = 1 },\n"
              "    };\n"
-             "    static const struct vfu_regmap map = { .struct_size = sizeof map, .regs = regs, .nregs = 2, .reg_size = sizeof regs[0] };\n"
+             "    static const struct vfu_regmap map = { .struct_size = sizeof map, .regs = regs, .nregs = 2,\n"
+             "                                           .reg_size = sizeof regs[0] };\n"
              "    (void)params; host = h;\n"
              "    desc->caps = %s; desc->vendor = 1; desc->device = 2; desc->class_code = 0xff0000;\n"
              "    desc->bars = bars; desc->nbars = 1; desc->bar_size = sizeof bars[0]; desc->regmap = &map;\n"
@@ -696,7 +702,8 @@ static void ffi_scripts_too(void **state)
 {
 #define NATIVE ", needs = { 'ffi' }, state = { n = 0 }"
 #define PRELUDE "local ffi = require 'ffi' ffi.cdef[[ int abs(int); ]] local cell = ffi.new('int[1]')\n"
-    struct vfuc *c = begin(NATIVE, REGS, PRELUDE "function d.write:A(v) cell[0] = -v self.n = v return ffi.C.abs(cell[0]) end");
+    struct vfuc *c = begin(NATIVE, REGS, PRELUDE "function d.write:A(v) cell[0] = -v self.n = v "
+                                         "return ffi.C.abs(cell[0]) end");
 
     (void)state;
     put(c, A, 5);
@@ -705,6 +712,123 @@ static void ffi_scripts_too(void **state)
     reloaded(1);
     put(c, A, 6);
     assert_int_equal(get(c, A), 11);
+    end(c);
+}
+
+/* ---- with the control socket ---- */
+
+static struct vfuc_control *control;
+
+static const char *ask(const char *request, int result)
+{
+    const char *reply = NULL;
+    int is = vfuc_control_call(control, request, &reply);
+
+    if (is != result)
+        fail_msg("%s: %d, not %d: %s", request, is, result, vfuc_control_error(control));
+    return reply ? reply : "";
+}
+
+/* Without --reload the device is told, and breaks, counters and lines of the trace go on by name. */
+static void when_it_is_told(void **state)
+{
+    struct vfuc *c;
+
+    (void)state;
+    save_device(STATE, REGS, "function d.write:A(v) return v + 1 end");
+    rig_start(&rig, "--plugin", "@thing.lua", "--socket-path", "@s", "--coverage", "@coverage.json", "-v", "--spin", "900",
+              NULL);
+    c = rig_client(&rig, "s");
+    assert_int_equal(vfuc_control_open(rig_path(&rig, "s"), &control), 0);
+    put(c, A, 1);
+    ask("{\"cmd\": \"break\", \"reg\": \"B\", \"access\": \"w\", \"timeout\": 0.05}", 0);
+    ask("{\"cmd\": \"break\", \"reg\": \"TICKS\"}", 0);
+    save_device(STATE, ", reg('A', 0x40, 4), reg('B', 0x44, 4), reg('NEW', 0, 4)", "function d.write:A(v) return v + 2 end");
+    ask("{\"cmd\": \"reload\"}", 0);
+    says("the break at register TICKS ends: it is gone", 1);
+    put(c, 0x40, 5);
+    assert_int_equal(get(c, 0x40), 7);
+    put(c, 0x44, 9); /* held, and let go after its time */
+    says("held at a write of B", 1);
+    assert_non_null(strstr(ask("{\"cmd\": \"coverage\"}", 0), "\"A\""));
+    save_device(STATE, REGS, "no such thing");
+    ask("{\"cmd\": \"reload\"}", -ENOEXEC);
+    assert_non_null(strstr(vfuc_control_error(control), "thing.lua:7"));
+    save_device(", state = { other = 1 }, needs = { 'ffi' }", ", reg('A', 0x40, 4)", "d:bar(1, { size = 16 }, {})");
+    ask("{\"cmd\": \"reload\"}", -EXDEV);
+    assert_non_null(strstr(vfuc_control_error(control), "BAR 1 is new"));
+    unlink(rig_path(&rig, "thing.lua"));
+    ask("{\"cmd\": \"reload\"}", -ENOENT);
+    put(c, 0x40, 5);
+    assert_int_equal(get(c, 0x40), 7);
+    vfuc_control_close(control);
+    end(c);
+    {
+        /* What was counted before is counted with what came after: A was written three times. */
+        FILE *file = fopen(rig_path(&rig, "coverage.json"), "r");
+        char text[16384] = "", *at;
+
+        assert_non_null(file);
+        assert_true(fread(text, 1, sizeof text - 1, file) > 0);
+        fclose(file);
+        at = strstr(text, "\"A\"");
+        assert_non_null(at);
+        at = strstr(at, "\"writes\"");
+        assert_non_null(at);
+        assert_int_equal(strtol(at + strcspn(at, "0123456789"), NULL, 10), 3);
+    }
+}
+
+/* Virtual time stands still over a reload, and what is pending in it fires in the new code. */
+static void in_virtual_time(void **state)
+{
+    struct vfuc *c;
+
+    (void)state;
+    save_device("", REGS, "function d.write:GO(v) self:after(600, 'later', v) end\n"
+                          "function d.event:later(v) self.A.value = v end");
+    rig_start(&rig, "--plugin", "@thing.lua", "--socket-path", "@s", "--clock", "virtual", "--reload", NULL);
+    c = rig_client(&rig, "s");
+    assert_int_equal(vfuc_control_open(rig_path(&rig, "s"), &control), 0);
+    put(c, GO, 21);
+    ask("{\"cmd\": \"advance\", \"ns\": 300000000000}", 0);
+    save_device("", REGS, "function d.event:later(v) self.A.value = v * 2 end");
+    reloaded(1);
+    ask("{\"cmd\": \"advance\", \"ns\": 299000000000}", 0);
+    assert_int_equal(get(c, A), 0);
+    ask("{\"cmd\": \"advance\", \"ns\": 1000000000}", 0);
+    assert_int_equal(get(c, A), 42);
+    vfuc_control_close(control);
+    end(c);
+}
+
+/* vfu.plugin: a script that wraps another one, of which either may change. */
+static void a_script_in_a_script(void **state)
+{
+    struct vfuc *c;
+    char wrapper[600];
+
+    (void)state;
+    save_device(STATE, REGS, "function d.write:A(v) self.n = v return v + 1 end");
+#define WRAPPER                                                                                                        \
+    "local vfu = require 'vfu'\n"                                                                                      \
+    "local inner = vfu.plugin('./thing.lua', {})\n"                                                                    \
+    "return inner:wrap{ read = function(self, next, bar, off, size) local v = next(bar, off, size)\n"                  \
+    "  return bar == 0 and off == 0 and v + %d or v end }\n"
+    snprintf(wrapper, sizeof wrapper, WRAPPER, 1000);
+    save("wrapper.lua", wrapper);
+    rig_start(&rig, "--plugin", "@wrapper.lua", "--socket-path", "@s", "--reload", NULL);
+    c = rig_client(&rig, "s");
+    put(c, A, 3);
+    assert_int_equal(get(c, A), 1004);
+    snprintf(wrapper, sizeof wrapper, WRAPPER, 2000);
+    save("wrapper.lua", wrapper);
+    reloaded(1);
+    assert_int_equal(get(c, A), 2004);
+    save_device(STATE, REGS, "function d.write:A(v) return self.n * 16 + v end");
+    reloaded(2);
+    put(c, A, 4);
+    assert_int_equal(get(c, A), 2000 + 3 * 16 + 4);
     end(c);
 }
 
@@ -733,6 +857,9 @@ int main(void)
         CASE(a_wrapped_script_too),
         CASE(denied_means_reset),
         CASE(ffi_scripts_too),
+        CASE(when_it_is_told),
+        CASE(in_virtual_time),
+        CASE(a_script_in_a_script),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
