@@ -129,7 +129,7 @@ static int compare_bars(const struct device *dev, const struct device *next)
             return other(dev, "BAR %u had 0x%llx bytes and has 0x%llx now", i, (unsigned long long)region->size,
                          (unsigned long long)bar->size);
         if (bar->type != region->type || (bar->flags & fixed) != (region->flags & fixed))
-            return other(dev, "BAR %u is of another type now, or is no more what it was: memory, prefetchable, mappable", i);
+            return other(dev, "BAR %u is of another type now, or is memory, prefetchable or mappable as it was not", i);
         if (!same_areas(region, bar))
             return other(dev, "what a client may map of BAR %u is different", i);
     }
@@ -243,6 +243,7 @@ static struct device *new_shell(struct device *dev)
     for (uint32_t i = 0; i <= VFU_REGION_ROM; i++)
         next->regions[i].fd = -1;
     next->loop.epoll = next->loop.wake = -1;
+    clock_init(&next->clock, &next->loop, false);
     next->name = dev->name;
     next->options = dev->options;
     next->limits = dev->limits;

@@ -32,7 +32,8 @@ static void compose(char *text, size_t room, const char *spec, const char *regs,
     snprintf(text, room,
              "local vfu = require 'vfu'\n"
              "local reg = vfu.reg\n"
-             "local d = vfu.device('thing', { pci = { vendor = 0x1234, device = 7, class = 0xff0000, intx = true, msi = 1 },\n"
+             "local d = vfu.device('thing', { pci = { vendor = 0x1234, device = 7, class = 0xff0000,"
+             " intx = true, msi = 1 },\n"
              "  irq = { level = 'LEVEL' }, dma = true%s })\n"
              "d:bar(0, { size = 4096 }, { reg('LEVEL', 12, 4), reg('GO', 16, 4), reg('SUM', 20, 4)%s })\n"
              "d:bar(2, { size = 8192, ram = true, mmap = true }, {})\n"
@@ -120,7 +121,8 @@ static int close_rig(void **state)
 
 static void values_stay_hooks_change(void **state)
 {
-    struct vfuc *c = begin(STATE, REGS, "function d.write:A(v) self.n = self.n + 1; self.buf:u8(0, 9) return v + 1 end\n"
+    struct vfuc *c = begin(STATE, REGS, "function d.write:A(v) self.n = self.n + 1; self.buf:u8(0, 9) "
+                                        "return v + 1 end\n"
                                         "function d.read:B() return self.n end");
 
     (void)state;
@@ -585,12 +587,14 @@ static void compose_plugin(char *text, size_t room, const char *caps, int number
              "static const struct vfu_host *host;\n"
              "static int32_t hook(void *self, struct vfu_reg_call *call)\n"
              "{ (void)self; globals++; call->value = %d + (call->hook ? 0 : globals * 256); return VFU_REPLACE; }\n"
-             "static int32_t describe(const struct vfu_host *h, const struct vfu_params *params, struct vfu_desc *desc)\n"
+             "static int32_t describe(const struct vfu_host *h, const struct vfu_params *params,\n"
+             "                        struct vfu_desc *desc)\n"
              "{\n"
              "    static const struct vfu_bar bars[] = { { .size = 4096 } };\n"
              "    static const struct vfu_reg regs[] = {\n"
              "        { .name = \"A\", .size = 4, .offset = 0, .group = VFU_NONE },\n"
-             "        { .name = \"B\", .size = 4, .offset = 4, .group = VFU_NONE, .flags = VFU_REG_HOOK_READ, .hook = 1 },\n"
+             "        { .name = \"B\", .size = 4, .offset = 4, .group = VFU_NONE, .flags = VFU_REG_HOOK_READ,\n"
+             "          .hook = 1 },\n"
              "    };\n"
              "    static const struct vfu_regmap map = { .struct_size = sizeof map, .regs = regs, .nregs = 2,\n"
              "                                           .reg_size = sizeof regs[0] };\n"
@@ -611,7 +615,8 @@ static void compose_plugin(char *text, size_t room, const char *caps, int number
              "{\n"
              "    static const struct vfu_plugin plugin = {\n"
              "        .struct_size = sizeof plugin, .abi_version = VFU_ABI_VERSION, .caps = %s, .name = \"native\",\n"
-             "        .version = \"1\", .summary = \"x\", .sdk = VFU_SDK_VERSION, .describe = describe, .create = create,\n"
+             "        .version = \"1\", .summary = \"x\", .sdk = VFU_SDK_VERSION, .describe = describe,\n"
+             "        .create = create,\n"
              "        .destroy = destroy, .extension = extension };\n"
              "    return &plugin;\n"
              "}\n",
@@ -736,14 +741,15 @@ static void when_it_is_told(void **state)
 
     (void)state;
     save_device(STATE, REGS, "function d.write:A(v) return v + 1 end");
-    rig_start(&rig, "--plugin", "@thing.lua", "--socket-path", "@s", "--coverage", "@coverage.json", "-v", "--spin", "900",
-              NULL);
+    rig_start(&rig, "--plugin", "@thing.lua", "--socket-path", "@s", "--coverage", "@coverage.json", "-v", "--spin",
+              "900", NULL);
     c = rig_client(&rig, "s");
     assert_int_equal(vfuc_control_open(rig_path(&rig, "s"), &control), 0);
     put(c, A, 1);
     ask("{\"cmd\": \"break\", \"reg\": \"B\", \"access\": \"w\", \"timeout\": 0.05}", 0);
     ask("{\"cmd\": \"break\", \"reg\": \"TICKS\"}", 0);
-    save_device(STATE, ", reg('A', 0x40, 4), reg('B', 0x44, 4), reg('NEW', 0, 4)", "function d.write:A(v) return v + 2 end");
+    save_device(STATE, ", reg('A', 0x40, 4), reg('B', 0x44, 4), reg('NEW', 0, 4)",
+                "function d.write:A(v) return v + 2 end");
     ask("{\"cmd\": \"reload\"}", 0);
     says("the break at register TICKS ends: it is gone", 1);
     put(c, 0x40, 5);
