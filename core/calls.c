@@ -200,6 +200,30 @@ static int64_t run_region_doorbell(struct host *host, const struct call_args *a)
     return ioevent_given(&host->dev->ioevent, (uint32_t)a->n[0]);
 }
 
+/* The operator's parameters are all that a device may reach, also one that wraps others: "inner.qmp=unix:..." is one. */
+static bool is_given(const struct params *params, const char *address)
+{
+    for (uint32_t i = 0; i < params->nitems; i++) {
+        const char *value = strchr(params->items[i], '=');
+
+        if (value && strcmp(value + 1, address) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int64_t run_qmp_execute(struct host *host, const struct call_args *a)
+{
+    const struct vfu_qmp_command *command = a->p[0];
+    struct device *dev = host->dev;
+
+    if (!command || command->struct_size < offsetof(struct vfu_qmp_command, command) || !command->address)
+        return -EINVAL;
+    if (!is_given(&dev->params, command->address))
+        return -EACCES;
+    return qmp_execute(&host->qmp, &dev->loop, dev->name, command);
+}
+
 static const struct {
     const char *name;
     uint64_t caps; /* one of these must be granted; 0: none */
@@ -230,6 +254,7 @@ static const struct {
     [HOST_REGION_DOORBELL] = { "regions doorbell", 0, run_region_doorbell },
     [HOST_BAR_ACCESS] = { "bar_access", 0, run_bar_access },
     [HOST_IRQ_LEVEL] = { "irq_level", ANY_IRQ, run_irq_level },
+    [HOST_QMP_EXECUTE] = { "qmp execute", 0, run_qmp_execute },
 };
 
 const char *calls_name(enum host_call call)

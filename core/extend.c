@@ -102,6 +102,18 @@ static const struct vfu_host_reload reload_extension = {
     .watch = extend_watch,
 };
 
+/* ---- vfu.qmp/1 --------------------------------------------------------------------------------------------------- */
+
+static int32_t extend_qmp_execute(const struct vfu_host *table, const struct vfu_qmp_command *command)
+{
+    return (int32_t)INVOKE(HOST_QMP_EXECUTE, .p = { (void *)(uintptr_t)command });
+}
+
+static const struct vfu_host_qmp qmp_extension = {
+    .struct_size = sizeof qmp_extension,
+    .execute = extend_qmp_execute,
+};
+
 /* ---- all of them ------------------------------------------------------------------------------------------------- */
 
 const void *extend_find(const struct vfu_host *table, const char *id)
@@ -116,6 +128,7 @@ const void *extend_find(const struct vfu_host *table, const char *id)
         { VFU_EXT_REGIONS, &regions_extension },
         { VFU_EXT_REPORT, &report_extension },
         { VFU_EXT_RELOAD, &reload_extension },
+        { VFU_EXT_QMP, &qmp_extension },
     };
 
     for (size_t i = 0; id && i < sizeof all / sizeof all[0]; i++) {

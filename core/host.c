@@ -270,12 +270,15 @@ void host_client(struct host *host, uint64_t caps)
 void host_freeze(struct host *host, bool frozen)
 {
     work_freeze(host, frozen);
+    qmp_hold(&host->qmp, frozen);
 }
 
 void host_close(struct host *host)
 {
-    if (host)
-        cross_close(&host->cross, -ESHUTDOWN);
+    if (!host)
+        return;
+    cross_close(&host->cross, -ESHUTDOWN);
+    qmp_close(&host->qmp);
 }
 
 void host_poison(struct host *host)

@@ -17,6 +17,7 @@
 
 #include "core/cross.h"
 #include "core/loop.h"
+#include "core/qmp.h"
 
 struct device;
 struct params;
@@ -51,6 +52,7 @@ enum host_call {
     HOST_REGION_DOORBELL,
     HOST_BAR_ACCESS,
     HOST_IRQ_LEVEL,
+    HOST_QMP_EXECUTE,
     HOST_CALLS,
     HOST_LOG = HOST_CALLS, /* not checked, but for "after destroy" */
     HOST_GUEST_ERROR,
@@ -101,6 +103,7 @@ struct host {
     bool frozen; /* stopped for migration: deferred work and fd watches wait, polling rests */
     uint64_t poll_interval, poll_found; /* VFU_POLL_OFF, ...; when poll last found something */
     struct loop_timer poll_timer;
+    struct qmp qmp; /* what it asks of QEMU */
 };
 
 /* Makes dev->host. */

@@ -297,6 +297,15 @@ static int32_t inner_watch_file(const struct vfu_host *table, const char *path)
     return reload ? reload->watch(outer, path) : -ENOTSUP;
 }
 
+static int32_t inner_qmp_execute(const struct vfu_host *table, const struct vfu_qmp_command *command)
+{
+    const struct vfu_host *outer = inner_of(table)->outer;
+    int error = check(table, HOST_QMP_EXECUTE);
+    const struct vfu_host_qmp *qmp = error ? NULL : outer->extension(outer, VFU_EXT_QMP);
+
+    return error ? error : qmp->execute(outer, command);
+}
+
 /* Functions of an extension get the caller's table, so each needs one of its own here; data passes as it is. */
 static const void *inner_extension(const struct vfu_host *table, const char *id)
 {
@@ -305,6 +314,7 @@ static const void *inner_extension(const struct vfu_host *table, const char *id)
     static const struct vfu_host_regions regions = { sizeof regions, 0, inner_region_look, inner_region_doorbell };
     static const struct vfu_host_report report = { sizeof report, 0, inner_report };
     static const struct vfu_host_reload reload = { sizeof reload, 0, inner_watch_file };
+    static const struct vfu_host_qmp qmp = { sizeof qmp, 0, inner_qmp_execute };
     static const struct {
         const char *id;
         const void *extension; /* NULL: as it is */
@@ -315,6 +325,7 @@ static const void *inner_extension(const struct vfu_host *table, const char *id)
         { VFU_EXT_REGIONS, &regions },
         { VFU_EXT_REPORT, &report },
         { VFU_EXT_RELOAD, &reload },
+        { VFU_EXT_QMP, &qmp },
     };
     const struct vfu_host *outer = inner_of(table)->outer;
 

@@ -92,6 +92,8 @@ core_libcore_la_SOURCES = \
 	core/pciname.h \
 	core/plugin.c \
 	core/plugin.h \
+	core/qmp.c \
+	core/qmp.h \
 	core/regbuild.c \
 	core/regcell.h \
 	core/regcheck.c \

@@ -342,7 +342,7 @@ int event_start(struct script *s, uint64_t key, bool oneshot);
 void event_done(struct script *s, uint64_t key);
 void event_clear(struct script *s);
 
-/* ---- buffer.c, dma.c, irq.c, log.c, save.c, load.c ---- */
+/* ---- buffer.c, dma.c, irq.c, log.c, qmp.c, report.c, save.c, load.c ---- */
 struct buffer {
     uint8_t *data; /* NULL: a RAM BAR before create */
     uint64_t size;
@@ -377,6 +377,8 @@ int dma_write_through(lua_State *L, const struct vfu_host *host, lua_Integer add
 #define SAVE_VERSION 2u
 #define SAVE_DEPTH 64 /* of tables */
 int save_kind(lua_State *L, int i); /* what a state value at i is by declaration, as a letter */
+void qmp_open(lua_State *L);
+int qmp_new(lua_State *L); /* vfu.qmp */
 int32_t save_save(void *self, struct vfu_sink *sink);
 int32_t load_load(void *self, struct vfu_source *source);
 int32_t save_own(struct script *s, struct vfu_sink *sink); /* without a wrapped plugin's */

@@ -35,6 +35,7 @@ lua_lua_la_SOURCES = \
 	lua/map.c \
 	lua/object.c \
 	lua/params.c \
+	lua/qmp.c \
 	lua/report.c \
 	lua/save.c \
 	lua/state.c \
@@ -44,7 +45,7 @@ lua_lua_la_SOURCES = \
 	lua/wraphook.c
 nodist_lua_lua_la_SOURCES =
 lua_lua_la_CFLAGS = $(AM_CFLAGS) $(LUA_CFLAGS) $(FFI_CFLAGS)
-lua_lua_la_LIBADD = $(LUA_LIBS) $(FFI_LIBS) $(VFU_LIBS)
+lua_lua_la_LIBADD = $(LUA_LIBS) $(FFI_LIBS) $(JANSSON_LIBS) $(VFU_LIBS)
 lua_lua_la_LDFLAGS = $(MODULE_LDFLAGS)
 
 # Modules that scripts require: lua/vfu/NAME.lua is "vfu.NAME". Installed beside the binding; in the build tree they are

@@ -274,7 +274,7 @@ static void open_vfu(lua_State *L)
     static const luaL_Reg functions[] = {
         { "device", declare_device }, { "reg", map_reg },       { "flag", map_flag },    { "field", map_field },
         { "group", map_group },       { "buffer", buffer_new }, { "sleep", task_sleep },
-        { "plugin", wrap_plugin },    { NULL, NULL },
+        { "plugin", wrap_plugin },    { "qmp", qmp_new },       { NULL, NULL },
     };
 
     map_open(L);
@@ -282,6 +282,7 @@ static void open_vfu(lua_State *L)
     dma_open(L);
     event_open(L);
     object_open(L);
+    qmp_open(L);
     luaL_newlib(L, functions);
     log_open(L);
     lua_createtable(L, 0, 1);

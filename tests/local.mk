@@ -57,6 +57,7 @@ UNIT_TESTS = \
 	tests/unit/test_params \
 	tests/unit/test_pci_config \
 	tests/unit/test_plugin \
+	tests/unit/test_qmp \
 	tests/unit/test_regcheck \
 	tests/unit/test_regdump \
 	tests/unit/test_region \
@@ -81,6 +82,7 @@ EXTRA_tests_unit_test_host_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_clock_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_inner_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_reload_DEPENDENCIES = $(TEST_MODULES)
+EXTRA_tests_unit_test_qmp_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_extend_DEPENDENCIES = $(TEST_MODULES)
 ODD_HOST = tests/unit/odd_host.c tests/unit/odd_host.h
 tests_unit_test_coverage_SOURCES = tests/unit/test_coverage.c $(ODD_HOST)
@@ -89,6 +91,7 @@ EXTRA_tests_unit_test_coverage_DEPENDENCIES = $(TEST_MODULES)
 tests_unit_test_host_SOURCES = tests/unit/test_host.c $(ODD_HOST)
 tests_unit_test_extend_SOURCES = tests/unit/test_extend.c $(ODD_HOST)
 tests_unit_test_clock_SOURCES = tests/unit/test_clock.c $(ODD_HOST)
+tests_unit_test_qmp_SOURCES = tests/unit/test_qmp.c $(ODD_HOST)
 tests_unit_test_inner_SOURCES = tests/unit/test_inner.c $(ODD_HOST)
 tests_unit_test_reload_SOURCES = tests/unit/test_reload.c $(ODD_HOST)
 

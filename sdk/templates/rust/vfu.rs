@@ -558,6 +558,43 @@ impl vfu_host_reload {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct vfu_qmp_result {
+    pub struct_size: u32,
+    pub status: i32,
+    pub text: *const c_char,
+}
+impl vfu_qmp_result {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct vfu_qmp_command {
+    pub struct_size: u32,
+    pub timeout_ms: u32,
+    pub address: *const c_char,
+    pub command: *const c_char,
+    pub arguments: *const c_char,
+    pub done: Option<unsafe extern "C" fn(*mut c_void, *const vfu_qmp_result)>,
+    pub arg: *mut c_void,
+}
+impl vfu_qmp_command {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct vfu_host_qmp {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub execute: Option<unsafe extern "C" fn(*const vfu_host, *const vfu_qmp_command) -> i32>,
+}
+impl vfu_host_qmp {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct vfu_plugin {
     pub struct_size: u32,
     pub abi_version: u32,
@@ -701,3 +738,4 @@ pub const VFU_REPORT_NUMBER: u32 = 1;
 pub const VFU_REPORT_BOOLEAN: u32 = 2;
 pub const VFU_REPORT_STRING: u32 = 3;
 pub const VFU_EXT_RELOAD: &[u8] = b"vfu.reload/1\0";
+pub const VFU_EXT_QMP: &[u8] = b"vfu.qmp/1\0";

@@ -768,6 +768,44 @@ struct vfu_host_reload {
     int32_t (*watch)(const struct vfu_host *host, const char *path);
 };
 
+/*
+ * A word with the QEMU that the guest runs in, host->extension(host, VFU_EXT_QMP): a command of its QMP, the QEMU Machine
+ * Protocol, and what it answers. A watchdog resets the guest so. The address is a parameter that the operator has given
+ * to this device on the command line, and must be: a device reaches no other.
+ *
+ *   execute   queues the command: 0, and `done` is called once, on the device's thread, never inside execute. -EINVAL:
+ *             the address is not "unix:PATH" with a path of up to 107 bytes, there is no command, or one longer than 255
+ *             bytes, the arguments are no JSON object, or have over 65,536 bytes. -EACCES: no parameter on the command
+ *             line has this address for its value. -ENOSPC: 64 commands wait already. Strings are copied. From create
+ *             on; with VFU_CAP_THREADS from any thread.
+ *
+ * The commands for one address are sent one after the other, over one connection that lasts as long as there are any.
+ * Nobody waits for QEMU: the device goes on. A result that comes while the device is stopped for migration is told when
+ * it is not; a reset leaves commands and results alone; what is not answered when the device is destroyed ends just
+ * before that. Nothing of it is part of the device's state. Failures are also a warning in the log.
+ */
+#define VFU_EXT_QMP "vfu.qmp/1"
+struct vfu_qmp_result {
+    uint32_t struct_size;
+    int32_t status;   /* 0; -EREMOTEIO: QEMU refuses the command; -ETIMEDOUT; -ECANCELED: destroy; -EPROTO: what is there
+                         does not speak QMP; -ECONNRESET, -ENOENT, -ECONNREFUSED and so on: there is no connection */
+    const char *text; /* the answer as JSON, mostly "{}"; what is wrong, for people */
+};
+struct vfu_qmp_command {
+    uint32_t struct_size;
+    uint32_t timeout_ms;   /* from when its turn has come; 0: 5000 */
+    const char *address;   /* "unix:PATH", as QEMU's -qmp unix:PATH,server=on,wait=off listens */
+    const char *command;   /* "system_reset" */
+    const char *arguments; /* a JSON object, or NULL */
+    void (*done)(void *arg, const struct vfu_qmp_result *result); /* may be NULL; the result lasts as long as the call */
+    void *arg;
+};
+struct vfu_host_qmp {
+    uint32_t struct_size;
+    uint32_t reserved;
+    int32_t (*execute)(const struct vfu_host *host, const struct vfu_qmp_command *command);
+};
+
 /* ---- the plugin, as the host sees it ----------------------------------------------------------------------- */
 
 struct vfu_plugin {
