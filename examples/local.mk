@@ -6,6 +6,8 @@ EXAMPLES = \
 	examples/edu_test.lua \
 	examples/gpio-idio-16.lua \
 	examples/gpio-idio-16_test.lua \
+	examples/i6300esb.lua \
+	examples/i6300esb_test.lua \
 	examples/pvpanic.lua \
 	examples/pvpanic_test.lua \
 	examples/hasher.lua \

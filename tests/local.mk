@@ -192,6 +192,7 @@ endif
 GUEST_TESTS = \
 	tests/guest/edu.test \
 	tests/guest/gpio-idio-16.test \
+	tests/guest/i6300esb.test \
 	tests/guest/pvpanic.test \
 	tests/guest/reload.test \
 	tests/guest/tutorial.test
@@ -207,6 +208,7 @@ GUEST_TOOLS = \
 	tests/guest/edu.guest \
 	tests/guest/edge.c \
 	tests/guest/gpio-idio-16.guest \
+	tests/guest/i6300esb.guest \
 	tests/guest/pvpanic.guest \
 	tests/guest/reload.guest \
 	tests/guest/tutorial.guest

@@ -19,6 +19,7 @@
 #   -q PATH           QMP socket                      -T PATTERN QEMU trace events, to trace.log (-l)
 #   -l DIR            keep console.log, qemu.log, trace.log there
 #   -p                power off by ACPI, so that QEMU takes its devices down in order
+#   -r                a reset lets the guest boot again, instead of ending QEMU
 #   -v                kernel messages on the console
 #   -w SECS           wait so long for the sockets (10)
 #
@@ -27,8 +28,8 @@ set -u
 here=$(cd "$(dirname "$0")" && pwd)
 export VFU_GUEST=${VFU_GUEST:-${VFU_GUEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vfu-guest}}
 sockets=() files=() accel=tcg memory=256 cpus=1 limit=60 machine=q35 kernel=default share=on
-folder= coldplug= append= extra= qmp= trace= logs= poweroff= verbose= ports= wait=10
-while getopts s:Pf:a:m:c:t:M:k:nH:CA:x:q:T:l:pvw: o; do
+folder= coldplug= append= extra= qmp= trace= logs= poweroff= reboot=-no-reboot verbose= ports= wait=10
+while getopts s:Pf:a:m:c:t:M:k:nH:CA:x:q:T:l:prvw: o; do
     case $o in
     s) sockets+=("$OPTARG") ;;
     P) ports=1 ;;
@@ -48,6 +49,7 @@ while getopts s:Pf:a:m:c:t:M:k:nH:CA:x:q:T:l:pvw: o; do
     T) trace=$OPTARG ;;
     l) logs=$OPTARG ;;
     p) poweroff=1 ;;
+    r) reboot= ;;
     v) verbose=1 ;;
     w) wait=$OPTARG ;;
     *) exit 2 ;;
@@ -86,7 +88,7 @@ options="vmport=off,hpet=off,usb=off"
 ram="memory-backend-memfd,id=mem,size=${memory}M,share=on"
 [ "$share" = on ] || ram="memory-backend-ram,id=mem,size=${memory}M"
 args=(-machine "$machine,memory-backend=mem,$options" -object "$ram" -smp "$cpus"
-    -nodefaults -no-user-config -display none -vga none -no-reboot -rtc base=utc
+    -nodefaults -no-user-config -display none -vga none ${reboot:+"$reboot"} -rtc base=utc
     -serial stdio -device isa-debug-exit,iobase=0xf4,iosize=1
     -kernel "$VFU_GUEST/kernels/$kernel/vmlinuz" -initrd "$work/initrd" -append "$cmdline $append")
 case $accel in
