@@ -24,6 +24,32 @@ vfu.version = ""
 ---@return vfu.Device
 function vfu.device(name, spec) end
 
+--- A way to the QEMU that the guest runs in, by QMP, its machine protocol: start QEMU with
+--- `-qmp unix:PATH,server=on,wait=off`. Nil for no address, so that a parameter left empty stands for "no QMP". The
+--- address must be one of the device's parameters on the command line: a script reaches no other.
+---
+--- It is no state: keep it in a local of the script.
+---@param address? string "unix:PATH"
+---@return vfu.Qmp? qmp
+function vfu.qmp(address) end
+
+--- What `vfu.qmp` gives.
+---@class vfu.Qmp
+local Qmp = {}
+
+--- Sends a command, such as "system_reset", and goes on at once. The commands for one address are sent one after the
+--- other, each with 5 seconds for its answer, over a connection that lasts as long as there are any.
+---
+--- The callback gets the answer: a table, mostly an empty one, or nil and a message. It cannot wait, as a reset hook
+--- cannot; a `self:after(0, ...)` in it starts an event that can. It is not saved with the device, and it is not
+--- called any more once the script is loaded anew. Failures are also a warning in the log.
+---@param command string
+---@param arguments? table<string, any> of booleans, numbers, strings, lists and tables
+---@param callback? fun(answer: any, message: string?)
+---@return boolean? queued
+---@return string? message 64 commands wait already
+function Qmp:execute(command, arguments, callback) end
+
 --- A register of `bytes` bytes: 1, 2, 4 or 8, at `offset` in its BAR, group or config space. Any alignment.
 ---
 --- The table carries fields as its list and options as its keys. Bits that no field covers are reserved if there are
