@@ -369,6 +369,7 @@ void irq_push(lua_State *L);
 int irq_push_result(lua_State *L, int32_t rc); /* true, false, or nil and a message */
 void log_open(lua_State *L); /* print, vfu.log on the table on top */
 int log_guest_error(lua_State *L);
+int crc_crc32(lua_State *L); /* vfu.crc32 */
 int report_report(lua_State *L); /* dev:report */
 /* By value, through a host table: the script's own, or that of a plugin inside. */
 int dma_read_through(lua_State *L, const struct vfu_host *host, lua_Integer addr, lua_Integer n);

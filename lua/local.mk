@@ -8,6 +8,7 @@ lua_lua_la_SOURCES = \
 	lua/budget.c \
 	lua/buffer.c \
 	lua/config.c \
+	lua/crc.c \
 	lua/declare.c \
 	lua/device.c \
 	lua/dma.c \

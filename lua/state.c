@@ -272,9 +272,17 @@ static int missing_function(lua_State *L)
 static void open_vfu(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "device", declare_device }, { "reg", map_reg },       { "flag", map_flag },    { "field", map_field },
-        { "group", map_group },       { "buffer", buffer_new }, { "sleep", task_sleep },
-        { "plugin", wrap_plugin },    { "qmp", qmp_new },       { NULL, NULL },
+        { "device", declare_device },
+        { "reg", map_reg },
+        { "flag", map_flag },
+        { "field", map_field },
+        { "group", map_group },
+        { "buffer", buffer_new },
+        { "sleep", task_sleep },
+        { "plugin", wrap_plugin },
+        { "crc32", crc_crc32 },
+        { "qmp", qmp_new },
+        { NULL, NULL },
     };
 
     map_open(L);

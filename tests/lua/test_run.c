@@ -266,6 +266,9 @@ static const struct {
       "local v, e = self.irq:raise(3) assert(v == nil and e) assert(self.irq:raise(-1) == nil) assert(self.irq:lower())\n"
       "assert(self.irq:error() == true and self.irq:request() == false)", NULL },
     { "assert(vfu.hex(-1) == '0xffffffffffffffff' and vfu.size('64M') == 64 << 20 and vfu.size('0x10') == 16 and vfu.now() >= 0)", NULL },
+    { "assert(vfu.crc32('') == 0 and vfu.crc32('123456789') == 0xcbf43926 and vfu.crc32('\\0') == 0xd202ef8d)\n"
+      "local all = vfu.crc32(('vfu-host '):rep(1000)) assert(all >> 32 == 0)\n"
+      "for i = 0, 17 do assert(vfu.crc32(('vfu-host '):rep(1000):sub(i + 1), vfu.crc32(('vfu-host '):rep(1000):sub(1, i))) == all) end", NULL },
     { "local co = coroutine.wrap(function() coroutine.yield(1) return 2 end) assert(co() == 1 and co() == 2)", NULL },
     { "assert(load('return 5')() == 5 and load('x = 1', 'c', 'b', {}) and not load('\\27L'))", NULL },
     { "print('hello', 1, nil) vfu.log.info('%d%%', 5) vfu.log.debug('plain')", NULL },
@@ -305,6 +308,8 @@ static const struct {
     { "coroutine.yield()", "coroutine.yield in a hook" },
     { "return 'x'", "the hook returned string, not nil or an integer" },
     { "vfu.size('12Q')", "a size is a number" },
+    { "vfu.crc32(7)", "vfu.crc32 takes a string, not number" },
+    { "vfu.crc32('x', 'y')", "the checksum to go on from must be an integer, not string" },
     { "error({ code = 1 })", "table:" },
     { "error(setmetatable({}, { __tostring = function() return 'own text' end }))", "own text" },
     { "error(setmetatable({}, { __tostring = function() error('twice') end }))", "write of 0x7 to A" },
