@@ -8,6 +8,8 @@ EXAMPLES = \
 	examples/gpio-idio-16_test.lua \
 	examples/i6300esb.lua \
 	examples/i6300esb_test.lua \
+	examples/pci-endpoint-test.lua \
+	examples/pci-endpoint-test_test.lua \
 	examples/pvpanic.lua \
 	examples/pvpanic_test.lua \
 	examples/hasher.lua \
