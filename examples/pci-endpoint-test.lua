@@ -10,7 +10,7 @@ local INTX, MSI, MSIX = 0, 1, 2
 local dev = vfu.device("pci-endpoint-test", {
   doc    = "PCI endpoint test function: interrupts, DMA with checksums, BARs of memory",
   pci    = { vendor = 0x104c, device = 0xb500, class = 0xff0000, intx = true, msi = 32,
-             msix = { vectors = 2048, bar = 0, table = 0x8000, pba = 0x10000 } },
+             msix = { vectors = 2048, bar = 0, table = 0x8000, pba = 0x10000 }, express = true, flr = true },
   params = { mmap = { true, doc = "the guest can map BARs 3 to 5" } },
   dma    = true,
 })

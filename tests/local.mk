@@ -191,6 +191,7 @@ endif
 
 GUEST_TESTS = \
 	tests/guest/edu.test \
+	tests/guest/endpoint.test \
 	tests/guest/gpio-idio-16.test \
 	tests/guest/i6300esb.test \
 	tests/guest/pvpanic.test \
@@ -206,6 +207,9 @@ GUEST_TOOLS = \
 	tests/guest/setup.sh \
 	tests/guest/edu.c \
 	tests/guest/edu.guest \
+	tests/guest/endpoint-setup.sh \
+	tests/guest/endpoint.c \
+	tests/guest/endpoint.guest \
 	tests/guest/edge.c \
 	tests/guest/gpio-idio-16.guest \
 	tests/guest/i6300esb.guest \

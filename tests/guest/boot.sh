@@ -12,6 +12,7 @@
 #   -a kvm|tcg        accelerator (tcg)               -m MIB    memory (256)
 #   -c N              CPUs (1)                        -t SECS   time limit (60)
 #   -M q35|pc         machine (q35)                   -k KERNEL a folder of kernels/ (default)
+#   -I                an IOMMU that remaps interrupts, without which x86 gives no device more than one MSI
 #   -n                private guest memory: no fd comes with DMA_MAP, so DMA goes by messages
 #   -H DIR            a folder of this machine, at /share in the guest
 #   -C                load modules for every PCI device by alias first
@@ -28,8 +29,8 @@ set -u
 here=$(cd "$(dirname "$0")" && pwd)
 export VFU_GUEST=${VFU_GUEST:-${VFU_GUEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vfu-guest}}
 sockets=() files=() accel=tcg memory=256 cpus=1 limit=60 machine=q35 kernel=default share=on
-folder= coldplug= append= extra= qmp= trace= logs= poweroff= reboot=-no-reboot verbose= ports= wait=10
-while getopts s:Pf:a:m:c:t:M:k:nH:CA:x:q:T:l:prvw: o; do
+folder= remap= coldplug= append= extra= qmp= trace= logs= poweroff= reboot=-no-reboot verbose= ports= wait=10
+while getopts s:Pf:a:m:c:t:M:k:nIH:CA:x:q:T:l:prvw: o; do
     case $o in
     s) sockets+=("$OPTARG") ;;
     P) ports=1 ;;
@@ -41,6 +42,7 @@ while getopts s:Pf:a:m:c:t:M:k:nH:CA:x:q:T:l:prvw: o; do
     M) machine=$OPTARG ;;
     k) kernel=$OPTARG ;;
     n) share=off ;;
+    I) remap=1 ;;
     H) folder=$OPTARG ;;
     C) coldplug=1 ;;
     A) append=$OPTARG ;;
@@ -83,6 +85,8 @@ if [ -n "$verbose" ]; then cmdline+=" loglevel=7"; else cmdline+=" quiet logleve
 [ -z "$coldplug" ] || cmdline+=" guest.coldplug"
 [ -z "$folder" ] || cmdline+=" guest.share"
 
+# DMA is not the IOMMU's business here.
+[ -z "$remap" ] || append="intel_iommu=off $append"
 options="vmport=off,hpet=off,usb=off"
 [ "$machine" != q35 ] || options+=",smm=off,sata=off"
 ram="memory-backend-memfd,id=mem,size=${memory}M,share=on"
@@ -96,6 +100,8 @@ kvm) args+=(-accel kvm -cpu host) ;;
 tcg) args+=(-accel tcg,tb-size=256 -cpu qemu64) ;;
 *) exit 2 ;;
 esac
+# Devices look for their IOMMU when they are made, so it comes first.
+[ -z "$remap" ] || args+=(-device intel-iommu,intremap=on,caching-mode=on)
 [ -z "$folder" ] || args+=(-virtfs "local,path=$folder,mount_tag=share,security_model=none")
 [ -z "$qmp" ] || args+=(-qmp "unix:$qmp,server=on,wait=off")
 [ -z "$trace" ] || args+=(-trace "$trace" -D "$logs/trace.log")
