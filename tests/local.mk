@@ -196,6 +196,7 @@ GUEST_TESTS = \
 	tests/guest/i6300esb.test \
 	tests/guest/pvpanic.test \
 	tests/guest/reload.test \
+	tests/guest/shelf.test \
 	tests/guest/tutorial.test
 
 GUEST_TOOLS = \
@@ -215,6 +216,7 @@ GUEST_TOOLS = \
 	tests/guest/i6300esb.guest \
 	tests/guest/pvpanic.guest \
 	tests/guest/reload.guest \
+	tests/guest/shelf.guest \
 	tests/guest/tutorial.guest
 
 EXTRA_DIST += $(SCRIPT_TESTS) tests/client/names_test.lua tests/driver.sh tests/summary.sh $(GUEST_TESTS) $(GUEST_TOOLS)
