@@ -224,6 +224,48 @@ static int64_t run_qmp_execute(struct host *host, const struct call_args *a)
     return qmp_execute(&host->qmp, &dev->loop, dev->name, command);
 }
 
+static int64_t run_stream_open(struct host *host, const struct call_args *a)
+{
+    const struct vfu_stream_spec *spec = a->p[0];
+    struct vfu_stream **stream = a->p[1];
+
+    if (!spec || !stream || spec->struct_size < sizeof *spec || !spec->spec || !spec->fn) {
+        host_blame(host, HOST_STREAM_OPEN, "stream open is given no name, function or place for the stream (EINVAL)");
+        return -EINVAL;
+    }
+    return stream_open(&host->dev->streams, host, spec, stream);
+}
+
+static int64_t run_stream_read(struct host *host, const struct call_args *a)
+{
+    return stream_read(&host->dev->streams, a->p[0], a->p[1], a->n[0]);
+}
+
+static int64_t run_stream_write(struct host *host, const struct call_args *a)
+{
+    return stream_write(&host->dev->streams, a->p[0], a->p[1], a->n[0]);
+}
+
+static int64_t run_stream_look(struct host *host, const struct call_args *a)
+{
+    return stream_look(&host->dev->streams, a->p[0], a->p[1]);
+}
+
+static int64_t run_stream_break(struct host *host, const struct call_args *a)
+{
+    return stream_send_break(&host->dev->streams, a->p[0]);
+}
+
+static int64_t run_stream_hang_up(struct host *host, const struct call_args *a)
+{
+    return stream_hang_up(&host->dev->streams, a->p[0]);
+}
+
+static int64_t run_stream_close(struct host *host, const struct call_args *a)
+{
+    return stream_close(&host->dev->streams, a->p[0]);
+}
+
 static const struct {
     const char *name;
     uint64_t caps; /* one of these must be granted; 0: none */
@@ -255,6 +297,13 @@ static const struct {
     [HOST_BAR_ACCESS] = { "bar_access", 0, run_bar_access },
     [HOST_IRQ_LEVEL] = { "irq_level", ANY_IRQ, run_irq_level },
     [HOST_QMP_EXECUTE] = { "qmp execute", 0, run_qmp_execute },
+    [HOST_STREAM_OPEN] = { "stream open", 0, run_stream_open },
+    [HOST_STREAM_READ] = { "stream read", 0, run_stream_read },
+    [HOST_STREAM_WRITE] = { "stream write", 0, run_stream_write },
+    [HOST_STREAM_LOOK] = { "stream look", 0, run_stream_look },
+    [HOST_STREAM_BREAK] = { "stream send_break", 0, run_stream_break },
+    [HOST_STREAM_HANG_UP] = { "stream hang_up", 0, run_stream_hang_up },
+    [HOST_STREAM_CLOSE] = { "stream close", 0, run_stream_close },
 };
 
 const char *calls_name(enum host_call call)

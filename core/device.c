@@ -103,6 +103,7 @@ static void freeze(struct device *dev, bool frozen)
 {
     dev->stopped = frozen;
     host_freeze(dev->host, frozen);
+    streams_freeze(&dev->streams, frozen);
     transfer_freeze(&dev->transfer, frozen);
     timers_freeze(&dev->timers, frozen);
     irq_freeze(dev->irq, frozen);
@@ -416,6 +417,7 @@ static int load(struct device *dev)
     if (error)
         return error;
     dev->params.who = dev->report.who = dev->name;
+    streams_init(&dev->streams, &dev->loop, dev->name);
     dev->loop.idle = host_idle;
     error = make_parts(dev);
     dev->host->ready = error == 0;
@@ -504,6 +506,7 @@ void device_free(struct device *dev)
     watch_fini(dev);
     if (dev->timers.clock)
         timers_fini(&dev->timers);
+    streams_fini(&dev->streams);
     clock_fini(&dev->clock);
     for (uint32_t i = 0; i <= VFU_REGION_ROM; i++)
         region_fini(&dev->regions[i]);

@@ -34,6 +34,7 @@
 #include "core/region.h"
 #include "core/regmap.h"
 #include "core/report.h"
+#include "core/stream.h"
 #include "core/timers.h"
 #include "core/transfer.h"
 #include "core/watch.h"
@@ -99,6 +100,7 @@ struct device {
     bool logging_pages; /* `dirty` was started by DIRTY_PAGES */
     uint32_t power;
     struct reports report;
+    struct streams streams;
     struct log_limit limit; /* of guest errors */
     uint64_t guest_errors;
     uint64_t refusals; /* requests answered with an error */

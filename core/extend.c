@@ -114,6 +114,55 @@ static const struct vfu_host_qmp qmp_extension = {
     .execute = extend_qmp_execute,
 };
 
+/* ---- vfu.stream/1 ------------------------------------------------------------------------------------------------ */
+
+static int32_t extend_stream_open(const struct vfu_host *table, const struct vfu_stream_spec *spec,
+                                  struct vfu_stream **stream)
+{
+    return (int32_t)INVOKE(HOST_STREAM_OPEN, .p = { (void *)(uintptr_t)spec, stream });
+}
+
+static int64_t extend_stream_read(const struct vfu_host *table, struct vfu_stream *stream, void *bytes, uint64_t len)
+{
+    return INVOKE(HOST_STREAM_READ, .n = { len }, .p = { stream, bytes });
+}
+
+static int64_t extend_stream_write(const struct vfu_host *table, struct vfu_stream *stream, const void *bytes, uint64_t len)
+{
+    return INVOKE(HOST_STREAM_WRITE, .n = { len }, .p = { stream, (void *)(uintptr_t)bytes });
+}
+
+static int32_t extend_stream_look(const struct vfu_host *table, struct vfu_stream *stream, struct vfu_stream_state *state)
+{
+    return (int32_t)INVOKE(HOST_STREAM_LOOK, .p = { stream, state });
+}
+
+static int32_t extend_stream_break(const struct vfu_host *table, struct vfu_stream *stream)
+{
+    return (int32_t)INVOKE(HOST_STREAM_BREAK, .p = { stream });
+}
+
+static int32_t extend_stream_hang_up(const struct vfu_host *table, struct vfu_stream *stream)
+{
+    return (int32_t)INVOKE(HOST_STREAM_HANG_UP, .p = { stream });
+}
+
+static int32_t extend_stream_close(const struct vfu_host *table, struct vfu_stream *stream)
+{
+    return (int32_t)INVOKE(HOST_STREAM_CLOSE, .p = { stream });
+}
+
+static const struct vfu_host_stream stream_extension = {
+    .struct_size = sizeof stream_extension,
+    .open = extend_stream_open,
+    .read = extend_stream_read,
+    .write = extend_stream_write,
+    .look = extend_stream_look,
+    .send_break = extend_stream_break,
+    .hang_up = extend_stream_hang_up,
+    .close = extend_stream_close,
+};
+
 /* ---- all of them ------------------------------------------------------------------------------------------------- */
 
 const void *extend_find(const struct vfu_host *table, const char *id)
@@ -129,6 +178,7 @@ const void *extend_find(const struct vfu_host *table, const char *id)
         { VFU_EXT_REPORT, &report_extension },
         { VFU_EXT_RELOAD, &reload_extension },
         { VFU_EXT_QMP, &qmp_extension },
+        { VFU_EXT_STREAM, &stream_extension },
     };
 
     for (size_t i = 0; id && i < sizeof all / sizeof all[0]; i++) {

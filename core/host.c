@@ -294,8 +294,10 @@ void host_retire(struct host *host)
 
 void host_fini(struct host *host)
 {
-    if (host)
-        work_fini(host);
+    if (!host)
+        return;
+    streams_forget(&host->dev->streams, host);
+    work_fini(host);
 }
 
 void host_free(struct host *host)

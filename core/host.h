@@ -53,6 +53,13 @@ enum host_call {
     HOST_BAR_ACCESS,
     HOST_IRQ_LEVEL,
     HOST_QMP_EXECUTE,
+    HOST_STREAM_OPEN,
+    HOST_STREAM_READ,
+    HOST_STREAM_WRITE,
+    HOST_STREAM_LOOK,
+    HOST_STREAM_BREAK,
+    HOST_STREAM_HANG_UP,
+    HOST_STREAM_CLOSE,
     HOST_CALLS,
     HOST_LOG = HOST_CALLS, /* not checked, but for "after destroy" */
     HOST_GUEST_ERROR,

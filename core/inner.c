@@ -306,6 +306,53 @@ static int32_t inner_qmp_execute(const struct vfu_host *table, const struct vfu_
     return error ? error : qmp->execute(outer, command);
 }
 
+static const struct vfu_host_stream *outer_stream(const struct vfu_host *outer)
+{
+    return outer->extension(outer, VFU_EXT_STREAM);
+}
+
+/* Calls the same function of the extension outside, if this one may. */
+#define STREAM_OUTWARDS(call, function, ...)                                                                           \
+    const struct vfu_host *outer = inner_of(table)->outer;                                                             \
+    int error = check(table, call);                                                                                    \
+                                                                                                                       \
+    return error ? error : outer_stream(outer)->function(outer, __VA_ARGS__)
+
+static int32_t inner_stream_open(const struct vfu_host *table, const struct vfu_stream_spec *spec, struct vfu_stream **stream)
+{
+    STREAM_OUTWARDS(HOST_STREAM_OPEN, open, spec, stream);
+}
+
+static int64_t inner_stream_read(const struct vfu_host *table, struct vfu_stream *stream, void *bytes, uint64_t len)
+{
+    STREAM_OUTWARDS(HOST_STREAM_READ, read, stream, bytes, len);
+}
+
+static int64_t inner_stream_write(const struct vfu_host *table, struct vfu_stream *stream, const void *bytes, uint64_t len)
+{
+    STREAM_OUTWARDS(HOST_STREAM_WRITE, write, stream, bytes, len);
+}
+
+static int32_t inner_stream_look(const struct vfu_host *table, struct vfu_stream *stream, struct vfu_stream_state *state)
+{
+    STREAM_OUTWARDS(HOST_STREAM_LOOK, look, stream, state);
+}
+
+static int32_t inner_stream_break(const struct vfu_host *table, struct vfu_stream *stream)
+{
+    STREAM_OUTWARDS(HOST_STREAM_BREAK, send_break, stream);
+}
+
+static int32_t inner_stream_hang_up(const struct vfu_host *table, struct vfu_stream *stream)
+{
+    STREAM_OUTWARDS(HOST_STREAM_HANG_UP, hang_up, stream);
+}
+
+static int32_t inner_stream_close(const struct vfu_host *table, struct vfu_stream *stream)
+{
+    STREAM_OUTWARDS(HOST_STREAM_CLOSE, close, stream);
+}
+
 /* Functions of an extension get the caller's table, so each needs one of its own here; data passes as it is. */
 static const void *inner_extension(const struct vfu_host *table, const char *id)
 {
@@ -315,6 +362,10 @@ static const void *inner_extension(const struct vfu_host *table, const char *id)
     static const struct vfu_host_report report = { sizeof report, 0, inner_report };
     static const struct vfu_host_reload reload = { sizeof reload, 0, inner_watch_file };
     static const struct vfu_host_qmp qmp = { sizeof qmp, 0, inner_qmp_execute };
+    static const struct vfu_host_stream stream = {
+        sizeof stream, 0, inner_stream_open, inner_stream_read, inner_stream_write, inner_stream_look, inner_stream_break,
+        inner_stream_hang_up, inner_stream_close,
+    };
     static const struct {
         const char *id;
         const void *extension; /* NULL: as it is */
@@ -326,6 +377,7 @@ static const void *inner_extension(const struct vfu_host *table, const char *id)
         { VFU_EXT_REPORT, &report },
         { VFU_EXT_RELOAD, &reload },
         { VFU_EXT_QMP, &qmp },
+        { VFU_EXT_STREAM, &stream },
     };
     const struct vfu_host *outer = inner_of(table)->outer;
 

@@ -126,6 +126,10 @@ core_libcore_la_SOURCES = \
 	core/spin.c \
 	core/spin.h \
 	core/sys.h \
+	core/stream.c \
+	core/stream.h \
+	core/stream_private.h \
+	core/streamkind.c \
 	core/timers.c \
 	core/timers.h \
 	core/trace.c \

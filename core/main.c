@@ -218,7 +218,7 @@ static int start_servers(void)
     for (uint32_t i = 0; i < process.nservers; i++) {
         struct server *server = &process.servers[i];
         const struct option_device *option = &process.options.devices[i];
-        int fd = open_socket(server, option);
+        int fd = streams_start(&server->dev->streams) ? -1 : open_socket(server, option);
 
         if (fd < 0 || (!server->path && open_control(server, option)))
             return EXIT_FAILED;
@@ -274,6 +274,7 @@ static void announce(void)
         return;
     for (uint32_t i = 0; i < process.nservers; i++) {
         dump_summary(stdout, process.servers[i].dev);
+        streams_print(&process.servers[i].dev->streams, stdout);
         if (process.servers[i].path) {
             printf("  socket      %s\n", process.servers[i].path);
             sockets[n++] = process.servers[i].path;

@@ -91,6 +91,7 @@ struct script {
     const struct vfu_host_regmap *regs; /* NULL until create */
     const struct vfu_host_config *config;   /* these two: NULL too with a host that has none */
     const struct vfu_host_regions *regions;
+    const struct vfu_host_stream *streaming; /* NULL where the script has no streams */
     char *path;
     int result;  /* of describe, where the host has explained it already */
     bool sealed; /* the script has run: nothing more can be declared */
@@ -115,7 +116,7 @@ struct script {
     bool declared;
     const char *where; /* of vfu.device */
     const char *irq_level, *irq_mask;
-    struct list reglist, groups, locks, caps;
+    struct list reglist, groups, locks, caps, streams;
     struct bar_decl *bars[6];
     int on[HOOKS];
 
@@ -371,6 +372,14 @@ void log_open(lua_State *L); /* print, vfu.log on the table on top */
 int log_guest_error(lua_State *L);
 int crc_crc32(lua_State *L); /* vfu.crc32 */
 int report_report(lua_State *L); /* dev:report */
+
+/* ---- stream.c ---- */
+void stream_open_type(lua_State *L);
+int stream_new(lua_State *L); /* vfu.stream */
+int stream_open_all(struct script *s);
+void stream_close_all(struct script *s);
+
+/* ---- save.c, load.c ---- */
 /* By value, through a host table: the script's own, or that of a plugin inside. */
 int dma_read_through(lua_State *L, const struct vfu_host *host, lua_Integer addr, lua_Integer n);
 int dma_write_through(lua_State *L, const struct vfu_host *host, lua_Integer addr, const char *data, size_t n);

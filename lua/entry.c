@@ -19,6 +19,7 @@ static void entry_destroy(void *self)
 
     if (!s)
         return;
+    stream_close_all(s);
     if (s->L)
         task_close_all(s);
     if (s->wrap)
@@ -97,7 +98,7 @@ static int32_t entry_create(const struct vfu_host *host, const struct vfu_params
                 return -ENOMEM;
             }
         }
-    return 0;
+    return stream_open_all(s);
 }
 
 static int32_t entry_reset(void *self, uint32_t kind)

@@ -38,6 +38,7 @@ lua_lua_la_SOURCES = \
 	lua/params.c \
 	lua/qmp.c \
 	lua/report.c \
+	lua/stream.c \
 	lua/save.c \
 	lua/state.c \
 	lua/task.c \

@@ -282,6 +282,7 @@ static void open_vfu(lua_State *L)
         { "plugin", wrap_plugin },
         { "crc32", crc_crc32 },
         { "qmp", qmp_new },
+        { "stream", stream_new },
         { NULL, NULL },
     };
 
@@ -291,6 +292,7 @@ static void open_vfu(lua_State *L)
     event_open(L);
     object_open(L);
     qmp_open(L);
+    stream_open_type(L);
     luaL_newlib(L, functions);
     log_open(L);
     lua_createtable(L, 0, 1);
