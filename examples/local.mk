@@ -13,6 +13,7 @@ EXAMPLES = \
 	examples/pvpanic.lua \
 	examples/pvpanic_test.lua \
 	examples/hasher.lua \
+	examples/serial-16550.lua \
 	examples/hasher_test.lua \
 	examples/testdev.lua \
 	examples/testdev_test.lua
