@@ -64,6 +64,7 @@ UNIT_TESTS = \
 	tests/unit/test_report \
 	tests/unit/test_regmap \
 	tests/unit/test_reload \
+	tests/unit/test_stream \
 	tests/unit/test_svd \
 	tests/unit/test_spawn \
 	tests/unit/test_timers \
@@ -83,12 +84,14 @@ EXTRA_tests_unit_test_clock_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_inner_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_reload_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_qmp_DEPENDENCIES = $(TEST_MODULES)
+EXTRA_tests_unit_test_stream_DEPENDENCIES = $(TEST_MODULES)
 EXTRA_tests_unit_test_extend_DEPENDENCIES = $(TEST_MODULES)
 ODD_HOST = tests/unit/odd_host.c tests/unit/odd_host.h
 tests_unit_test_coverage_SOURCES = tests/unit/test_coverage.c $(ODD_HOST)
 tests_unit_test_coverage_LDADD = $(LDADD) $(JANSSON_LIBS)
 EXTRA_tests_unit_test_coverage_DEPENDENCIES = $(TEST_MODULES)
 tests_unit_test_host_SOURCES = tests/unit/test_host.c $(ODD_HOST)
+tests_unit_test_stream_SOURCES = tests/unit/test_stream.c $(ODD_HOST)
 tests_unit_test_extend_SOURCES = tests/unit/test_extend.c $(ODD_HOST)
 tests_unit_test_clock_SOURCES = tests/unit/test_clock.c $(ODD_HOST)
 tests_unit_test_qmp_SOURCES = tests/unit/test_qmp.c $(ODD_HOST)
