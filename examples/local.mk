@@ -14,6 +14,7 @@ EXAMPLES = \
 	examples/pvpanic_test.lua \
 	examples/hasher.lua \
 	examples/serial-16550.lua \
+	examples/serial-16550_test.lua \
 	examples/hasher_test.lua \
 	examples/testdev.lua \
 	examples/testdev_test.lua

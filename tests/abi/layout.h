@@ -422,6 +422,34 @@ SIZE(vfu_host_reload, 16);
 AT(vfu_host_reload, struct_size, 0, 4);
 AT(vfu_host_reload, reserved, 4, 4);
 AT(vfu_host_reload, watch, 8, 8);
+IS(VFU_STREAM_READABLE, 0x1);
+IS(VFU_STREAM_WRITABLE, 0x2);
+IS(VFU_STREAM_PEER, 0x4);
+IS(VFU_STREAM_CONNECTED, 0x1);
+
+SIZE(vfu_stream_spec, 32);
+AT(vfu_stream_spec, struct_size, 0, 4);
+AT(vfu_stream_spec, reserved, 4, 4);
+AT(vfu_stream_spec, spec, 8, 8);
+AT(vfu_stream_spec, fn, 16, 8);
+AT(vfu_stream_spec, arg, 24, 8);
+
+SIZE(vfu_stream_state, 24);
+AT(vfu_stream_state, struct_size, 0, 4);
+AT(vfu_stream_state, flags, 4, 4);
+AT(vfu_stream_state, readable, 8, 8);
+AT(vfu_stream_state, room, 16, 8);
+
+SIZE(vfu_host_stream, 64);
+AT(vfu_host_stream, struct_size, 0, 4);
+AT(vfu_host_stream, reserved, 4, 4);
+AT(vfu_host_stream, open, 8, 8);
+AT(vfu_host_stream, read, 16, 8);
+AT(vfu_host_stream, write, 24, 8);
+AT(vfu_host_stream, look, 32, 8);
+AT(vfu_host_stream, send_break, 40, 8);
+AT(vfu_host_stream, hang_up, 48, 8);
+AT(vfu_host_stream, close, 56, 8);
 
 SIZE(vfu_qmp_result, 16);
 AT(vfu_qmp_result, struct_size, 0, 4);
