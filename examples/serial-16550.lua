@@ -18,8 +18,8 @@ local uart = vfu.device("serial-16550", {
   },
   state  = {
     divisor = 12, fcr = 0, cause = 1, asserted = false,
-    rx = "", errors = "", heard = 0.0, waiting = false, timeout = false, arriving = false,
-    tx = "", shift = -1, sending = false, empty = false,
+    rx = "", errors = "", heard = 0.0, waiting = false, timeout = false, arriving = false, burst = 0, held = false,
+    tx = "", shift = -1, sending = false, empty = false, busy = false, later = false,
   },
 })
 
@@ -135,10 +135,11 @@ end
 
 -- What fits, and no more: the rest waits in the stream, and its peer waits in turn.
 local function fill(self)
-  if self.MCR.LOOP or paced then return end
+  if self.MCR.LOOP or paced or self.held then return end
   local room = capacity(self) - #self.rx
   if room == 0 then return end
   local data, broken = port:read(room)
+  self.burst = self.burst + #data
   if broken then receive(self, "\0", BROKEN) elseif data ~= "" then receive(self, data) end
 end
 
@@ -159,7 +160,27 @@ function uart.event:arrive()
   update(self)
 end
 
+-- No line is endless: a driver that takes characters while there are some has to find none now and then, or its interrupt
+-- handler never ends. So behind a burst the next ones come when LSR has shown that there are none, and those that are
+-- sent count as gone when IIR has shown that all is done; or else after the time that a FIFO takes on the line.
+local BURST <const> = 64
+
+local function hold(self)
+  if not paced and not self.held and self.burst >= BURST then
+    self.held = true
+    self:after(16 * char_time(self), "line")
+  end
+end
+
+function uart.event:line()
+  if self.later and self.tx == "" and self.shift < 0 then self.empty = true end
+  self.later, self.busy, self.held, self.burst = false, false, false, 0
+  fill(self)
+  update(self)
+end
+
 function port.readable(self)
+  if self.rx == "" then self.burst = 0 end
   if paced then listen(self) else fill(self) end
   update(self)
 end
@@ -207,7 +228,11 @@ end
 
 local function send(self, byte)
   if not paced and self.tx == "" and self.shift < 0 and deliver(self, byte) then
-    self.empty = true -- gone already
+    self.empty = not self.busy -- gone already
+    if self.busy and not self.later then
+      self.later = true
+      self:after(16 * char_time(self), "line")
+    end
     return
   end
   self.empty = false
@@ -251,7 +276,12 @@ function uart.read:DATA()
   local byte = rx:byte() or 0
   if rx ~= "" then
     self.rx, self.errors, self.timeout = rx:sub(2), self.errors:sub(2), false
-    if #rx == 1 then fill(self) else await_timeout(self) end
+    if #rx == 1 then
+      hold(self)
+      fill(self)
+    else
+      await_timeout(self)
+    end
     show(self)
     update(self)
   end
@@ -283,8 +313,11 @@ end
 function uart.read:IIR()
   local shown = self.cause | (fifo(self) and 0xc0 or 0)
   if self.cause == 2 then
-    self.empty = false
+    self.empty, self.busy = false, true
     update(self)
+  elseif self.cause == 1 then
+    self.busy = false
+    if self.later then self:after(0, "line") end
   end
   return shown
 end
@@ -321,6 +354,7 @@ function uart.write:MCR(new, old)
 end
 
 function uart.read:LSR(value)
+  if self.held and value & 1 == 0 then self:after(0, "line") end
   if value & LINE_ERRORS ~= 0 then
     self.LSR.value = value & ~LINE_ERRORS
     show(self)
@@ -341,6 +375,7 @@ function uart.on:reset()
   self.divisor, self.fcr, self.cause, self.asserted = 12, 0, 1, false
   self.rx, self.errors, self.heard, self.waiting, self.timeout, self.arriving = "", "", 0.0, false, false, false
   self.tx, self.shift, self.sending, self.empty = "", -1, false, false
+  self.burst, self.held, self.busy, self.later = 0, false, false, false
   self.MSR.value = outside(self)
   fill(self)
   listen(self)

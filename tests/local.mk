@@ -198,6 +198,7 @@ GUEST_TESTS = \
 	tests/guest/gpio-idio-16.test \
 	tests/guest/i6300esb.test \
 	tests/guest/pvpanic.test \
+	tests/guest/serial-16550.test \
 	tests/guest/reload.test \
 	tests/guest/shelf.test \
 	tests/guest/tutorial.test
@@ -218,6 +219,8 @@ GUEST_TOOLS = \
 	tests/guest/gpio-idio-16.guest \
 	tests/guest/i6300esb.guest \
 	tests/guest/pvpanic.guest \
+	tests/guest/serial-16550.guest \
+	tests/guest/serial.py \
 	tests/guest/reload.guest \
 	tests/guest/shelf.guest \
 	tests/guest/tutorial.guest
