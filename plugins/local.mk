@@ -20,6 +20,9 @@ EXTRA_DIST += \
 	plugins/memory/memory_test.lua \
 	plugins/null/null_test.lua \
 	plugins/testdev/testdev_test.lua
+plugin_LTLIBRARIES += plugins/virtio-rng/virtio-rng.la
+plugins_virtio_rng_virtio_rng_la_SOURCES = plugins/virtio-rng/rng.c
+plugins_virtio_rng_virtio_rng_la_LDFLAGS = $(MODULE_LDFLAGS)
 
 # Wraps another one, and makes things go wrong for it.
 plugin_LTLIBRARIES += plugins/filter/filter.la
