@@ -180,6 +180,7 @@ const struct vfu_plugin *vfu_plugin_entry(void)
         .create = create,
         .destroy = destroy,
         .reset = vfu_virtio_reset,
+        .event = vfu_virtio_event,
         .quiesce = vfu_virtio_quiesce,
         .resume = vfu_virtio_resume,
         .extension = extension,

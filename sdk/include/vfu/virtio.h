@@ -272,7 +272,8 @@ VFU_VIRTIO_API int32_t vfu_virtio_reg_read(void *v, struct vfu_reg_call *call);
 VFU_VIRTIO_API int32_t vfu_virtio_reg_write(void *v, struct vfu_reg_call *call);
 VFU_VIRTIO_API void vfu_virtio_doorbell(void *v, uint32_t index, uint64_t value);
 VFU_VIRTIO_API int32_t vfu_virtio_reset(void *v, uint32_t kind);
-VFU_VIRTIO_API void vfu_virtio_attach(void *v, const struct vfu_client *client);
+/* For vfu_plugin.event of a plugin without timers: VFU_CAP_TIMERS, which the library has for deferred work, wants one. */
+VFU_VIRTIO_API void vfu_virtio_event(void *v, uint32_t event, uint64_t arg);
 VFU_VIRTIO_API void vfu_virtio_quiesce(void *v);
 VFU_VIRTIO_API void vfu_virtio_resume(void *v);
 /* A plugin with more state writes it before or behind this; a load reads exactly what a save wrote. */

@@ -569,7 +569,9 @@ VFU_VIRTIO_API void vfu_virtio_window(struct vfu_virtio *v, struct vfu_reg_call 
     access.size = (uint32_t)size;
     access.flags = write ? VFU_ACCESS_WRITE : 0;
     access.value = size < 4 ? call->value & ((UINT64_C(1) << 8 * size) - 1) : call->value;
-    if ((size != 1 && size != 2 && size != 4) || access.offset % size)
+    if (!size && !write)
+        call->value = 0; /* somebody looks at all of config space */
+    else if ((size != 1 && size != 2 && size != 4) || access.offset % size)
         v->host->guest_error(v->host, "an access by config space of a width or at an offset that none can have");
     else if (!VFU_HAS(v->host, bar_access) || v->host->bar_access(v->host, &access) < 0)
         v->host->guest_error(v->host, "an access by config space goes nowhere");
@@ -647,10 +649,11 @@ VFU_VIRTIO_API void vfu_virtio_go_on(struct vfu_virtio *v)
     }
 }
 
-VFU_VIRTIO_API void vfu_virtio_attach(void *self, const struct vfu_client *client)
+VFU_VIRTIO_API void vfu_virtio_event(void *self, uint32_t event, uint64_t arg)
 {
-    (void)client;
-    (void)self; /* its memory comes later, and with it a reset or a doorbell */
+    (void)self;
+    (void)event;
+    (void)arg;
 }
 
 VFU_VIRTIO_API void vfu_virtio_quiesce(void *self)
