@@ -17,6 +17,7 @@ EXAMPLES = \
 	examples/serial-16550_test.lua \
 	examples/hasher_test.lua \
 	examples/testdev.lua \
+	examples/virtio-rng.lua \
 	examples/testdev_test.lua
 examplesdir = $(datadir)/vfu-host/examples
 dist_examples_DATA = $(EXAMPLES)

@@ -64,6 +64,8 @@ int32_t access_read(void *self, struct vfu_reg_call *call)
     char what[128];
     int rc, n;
 
+    if (s->virtio && virtio_owns(s, call->reg))
+        return virtio_read(s, call);
     if (!reg || reg->read_ref == LUA_NOREF)
         return s->wrap ? vfu_wrap_read(wrap_inner(s), call) : 0;
     lua_rawgeti(L, LUA_REGISTRYINDEX, reg->read_ref);
@@ -116,6 +118,8 @@ int32_t access_write(void *self, struct vfu_reg_call *call)
     int32_t result = 0;
     int rc;
 
+    if (s->virtio && virtio_owns(s, call->reg))
+        return virtio_write(s, call);
     if (!reg || reg->write_ref == LUA_NOREF)
         return s->wrap ? vfu_wrap_write(wrap_inner(s), call) : 0;
     t = task_get(s, reg->full);

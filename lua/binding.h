@@ -78,11 +78,12 @@ struct list {
     uint32_t n, room;
 };
 
-enum { HOOK_RESET, HOOK_ATTACH, HOOK_DETACH, HOOK_POWER, HOOK_SAVE, HOOK_LOAD, HOOK_DOORBELL, HOOK_CONFIG, HOOKS };
+enum { HOOK_RESET, HOOK_ATTACH, HOOK_DETACH, HOOK_POWER, HOOK_SAVE, HOOK_LOAD, HOOK_DOORBELL, HOOK_CONFIG, HOOK_DRIVER, HOOKS };
 
 struct task;
 struct arena;
 struct ffi_room;
+struct virtio;
 struct wrapper;
 
 struct script {
@@ -137,6 +138,8 @@ struct script {
     /* require "ffi": its part of this, or NULL, and where it was required */
     struct ffi_room *ffi;
     const char *ffi_where;
+
+    struct virtio *virtio; /* what virtio.device has made, or NULL */
 
     /* what goes wrong again and again is told once in a while */
     uint64_t report_window;
@@ -215,6 +218,8 @@ void map_open(lua_State *L);
 const char *map_intern(lua_State *L, const char *name); /* the one pointer of this text */
 void map_add(lua_State *L, int list, uint32_t region, uint64_t region_size, const char *region_name);
 struct reg_decl *map_find(struct script *s, const char *full);
+void map_push(lua_State *L, struct reg_decl *reg);
+struct reg_decl *map_test(lua_State *L, int i); /* NULL: it is no register */
 void map_check(lua_State *L, struct script *s, uint32_t region);
 
 /* ---- doorbell.c ---- */
@@ -261,7 +266,7 @@ int32_t access_raw(void *self, struct vfu_access *access);
 void access_restart(struct script *s, const struct task *saved);
 
 /* ---- task.c ---- */
-enum { TASK_EVENT, TASK_WRITE, TASK_RAW, TASK_WRAP };
+enum { TASK_EVENT, TASK_WRITE, TASK_RAW, TASK_WRAP, TASK_QUEUE };
 struct task {
     struct task *next, *prev;
     struct script *s;
@@ -282,6 +287,8 @@ struct task {
     const uint8_t *data;   /* long data, as long as the call lasts that has started it */
     struct vfu_dma_op *of; /* the inner plugin's DMA that it is about, or NULL */
     bool parked;           /* its own DMA waits until the inner plugin submits */
+    /* TASK_QUEUE (chain.c): index is the queue, group_index its epoch, value the chain's head */
+    bool chained; /* the DMA is of a chain: a reset of the driver's waits for it */
     /* the DMA it waits for */
     struct vfu_dma_op op;
     uint32_t width; /* 0: a string; 1 to 8: an integer of so many bytes */
@@ -296,6 +303,10 @@ void task_put(struct task *t);
 bool task_may_wait(lua_State *L);
 int task_wait_dma(lua_State *L, const struct vfu_host *host, uint64_t addr, const void *data, uint64_t len, uint32_t flags,
                   uint32_t width);
+/* The same, going on with `more`, which looks at status and op and calls task_waited. */
+int task_wait_for(lua_State *L, const struct vfu_host *host, uint64_t addr, const void *data, uint64_t len, uint32_t flags,
+                  uint32_t width, lua_KFunction more);
+void task_waited(struct task *t);
 /* A parked one may go on; 0, or dma_submit's error, with which it has gone on. */
 int32_t task_unpark(struct task *t);
 void task_close(struct task *t); /* in the middle of its wait */
@@ -332,6 +343,27 @@ const char *wraphook_name(uint32_t hook);
 bool wraphook_has(const struct script *s, uint32_t hook);
 /* DMA of the inner plugin's that a hook holds ends with -ECANCELED. */
 void wraphook_cancel(struct script *s);
+
+/* ---- virtio.c: require "vfu.virtio"; those with `s` are called only if it has declared the device ---- */
+int virtio_open(lua_State *L); /* pushes the module */
+void virtio_finish(lua_State *L);
+int32_t virtio_create(struct script *s);
+void virtio_destroy(struct script *s);
+bool virtio_owns(const struct script *s, uint32_t reg);
+int32_t virtio_read(struct script *s, struct vfu_reg_call *call);
+int32_t virtio_write(struct script *s, struct vfu_reg_call *call);
+bool virtio_ring(struct script *s, uint32_t index, uint64_t value); /* false: not a bell of its own */
+void virtio_reset(struct script *s, uint32_t kind);
+void virtio_quiesce(struct script *s);
+void virtio_resume(struct script *s);
+int32_t virtio_save(struct script *s, struct vfu_sink *sink);
+int32_t virtio_load(struct script *s, struct vfu_source *source);
+
+/* ---- chain.c ---- */
+void chain_failed(struct task *t);
+void chain_describe(const struct task *t, char *text, size_t len);
+void chain_hold(struct script *s); /* DMA of a chain begins, ends */
+void chain_release(struct script *s);
 
 /* ---- event.c ---- */
 enum { CALL_NAME = 1, CALL_ARGS, CALL_EVERY, CALL_TIMER, CALL_FIRST }; /* an entry of `calls` */

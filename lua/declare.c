@@ -358,6 +358,8 @@ void declare_finish(lua_State *L, struct vfu_desc *desc)
         wrap_finish(L, desc);
         return;
     }
+    if (s->virtio)
+        virtio_finish(L);
     struct vfu_bar *bars = util_alloc(L, 6 * sizeof *bars);
     struct vfu_pci_cap *caps = util_alloc(L, s->caps.n * sizeof *caps + 1);
 

@@ -98,7 +98,7 @@ void doorbell_finish(lua_State *L, struct script *s, struct vfu_desc *desc)
         n += s->bars[i] ? s->bars[i]->nbells : 0;
     if (!n)
         return;
-    if (s->on[HOOK_DOORBELL] == LUA_NOREF)
+    if (s->on[HOOK_DOORBELL] == LUA_NOREF && !(s->virtio && n == s->bars[0]->nbells))
         util_fail(L, s->where, "there are doorbells, but no function dev.on:doorbell");
     all = util_alloc(L, n * sizeof *all);
     n = 0;
@@ -126,6 +126,8 @@ void doorbell_ring(void *self, uint32_t index, uint64_t value)
         vfu_wrap_doorbell(wrap_inner(s), index, value);
         return;
     }
+    if (s->virtio && virtio_ring(s, index, value))
+        return;
     for (uint32_t i = 0; i < 6; i++)
         if (s->bars[i] && s->bars[i]->nbells && index >= s->bars[i]->first_bell)
             bar = s->bars[i];

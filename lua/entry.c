@@ -24,6 +24,8 @@ static void entry_destroy(void *self)
         task_close_all(s);
     if (s->wrap)
         wrap_destroy(s);
+    if (s->virtio)
+        virtio_destroy(s);
     state_close(s);
     task_free(s);
     load_drop(s);
@@ -98,6 +100,12 @@ static int32_t entry_create(const struct vfu_host *host, const struct vfu_params
                 return -ENOMEM;
             }
         }
+    if (s->virtio) {
+        int32_t error = virtio_create(s);
+
+        if (error)
+            return error;
+    }
     return stream_open_all(s);
 }
 
@@ -108,6 +116,8 @@ static int32_t entry_reset(void *self, uint32_t kind)
     task_close_all(s);
     load_drop(s);
     event_clear(s);
+    if (s->virtio)
+        virtio_reset(s, kind);
     if (s->wrap)
         vfu_wrap_reset(wrap_inner(s), kind);
     if (s->on[HOOK_RESET] == LUA_NOREF)
@@ -151,6 +161,8 @@ static void entry_quiesce(void *self)
     struct script *s = self;
 
     s->frozen = true;
+    if (s->virtio)
+        virtio_quiesce(s);
     if (s->wrap)
         vfu_wrap_quiesce(wrap_inner(s));
 }
@@ -164,6 +176,8 @@ static void entry_resume(void *self)
         vfu_wrap_resume(wrap_inner(s));
     task_resubmit(s);
     load_restart(s);
+    if (s->virtio)
+        virtio_resume(s);
 }
 
 static void entry_power(void *self, uint32_t state)

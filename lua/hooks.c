@@ -20,6 +20,7 @@ const char *const hooks_on_names[] = {
     [HOOK_LOAD] = "load",
     [HOOK_DOORBELL] = "doorbell",
     [HOOK_CONFIG] = "config",
+    [HOOK_DRIVER] = "driver",
     NULL,
 };
 
@@ -42,6 +43,8 @@ static int *find_on(lua_State *L, struct script *s, const char *name)
 
     if (s->wrap && !strcmp(name, hooks_on_names[HOOK_DOORBELL]))
         luaL_error(L, "doorbells are the wrapped plugin's: wrap's write = sees what rings them");
+    if (!s->virtio && !strcmp(name, hooks_on_names[HOOK_DRIVER]))
+        luaL_error(L, "on:driver is for devices of virtio.device");
     for (int i = 0; i < HOOKS; i++)
         if (!strcmp(hooks_on_names[i], name))
             return &s->on[i];
@@ -62,6 +65,8 @@ static int *find_reg_hook(lua_State *L, struct script *s, int kind, const char *
         lua_pushstring(L, name);
     reg = map_find(s, lua_tostring(L, -1));
     lua_pop(L, 1);
+    if (reg && s->virtio && virtio_owns(s, reg->id))
+        luaL_error(L, "register %s is the virtio transport's; it has no hook of the script's", name);
     if (reg)
         return kind == KIND_READ ? &reg->read_ref : &reg->write_ref;
     lua_newtable(L);

@@ -385,6 +385,10 @@ int32_t load_load(void *self, struct vfu_source *source)
     task_close_all(s);
     event_clear(s);
     load_drop(s);
+    int32_t err = s->virtio ? virtio_load(s, source) : 0;
+
+    if (err)
+        return err;
     return s->wrap ? wrap_load(s, source) : load_own(s, source);
 }
 

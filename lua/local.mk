@@ -7,6 +7,7 @@ lua_lua_la_SOURCES = \
 	lua/binding.h \
 	lua/budget.c \
 	lua/buffer.c \
+	lua/chain.c \
 	lua/config.c \
 	lua/crc.c \
 	lua/declare.c \
@@ -43,6 +44,8 @@ lua_lua_la_SOURCES = \
 	lua/state.c \
 	lua/task.c \
 	lua/util.c \
+	lua/virtio.c \
+	lua/virtio_private.h \
 	lua/wrap.c \
 	lua/wraphook.c
 nodist_lua_lua_la_SOURCES =

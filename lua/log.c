@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * log - what a script says: print, vfu.log, dev:guest_error; and vfu.now, vfu.hex, vfu.size, vfu.version.
+ * log - what a script says: print, vfu.log, dev:guest_error; and vfu.now, vfu.hex, vfu.size, vfu.random,
+ * vfu.version.
  *
  * Runs on the script's thread.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "lua/binding.h"
 
@@ -110,6 +113,28 @@ static int log_newindex(lua_State *L)
 }
 
 /* With the vfu table on top. */
+/* vfu.random(n): bytes of the kernel's, fit for keys. */
+static int log_random(lua_State *L)
+{
+    lua_Integer n = util_check_integer(L, 1, "vfu.random: the number of bytes");
+    luaL_Buffer b;
+    size_t done = 0;
+    char *bytes;
+
+    if (n < 0 || n > 1 << 20)
+        return luaL_error(L, "vfu.random: %I bytes; from 0 to 1048576 can be had at once", n);
+    bytes = luaL_buffinitsize(L, &b, (size_t)n);
+    while (done < (size_t)n) {
+        ssize_t got = getrandom(bytes + done, (size_t)n - done, 0);
+
+        if (got < 0 && errno != EINTR)
+            return luaL_error(L, "vfu.random: %s", strerror(errno));
+        done += got > 0 ? (size_t)got : 0;
+    }
+    luaL_pushresultsize(&b, (size_t)n);
+    return 1;
+}
+
 void log_open(lua_State *L)
 {
     static const struct {
@@ -119,7 +144,7 @@ void log_open(lua_State *L)
         { "debug", VFU_LOG_DEBUG }, { "info", VFU_LOG_INFO }, { "warn", VFU_LOG_WARN }, { "error", VFU_LOG_ERROR }
     };
     static const luaL_Reg functions[] = {
-        { "now", log_now }, { "hex", log_hex }, { "size", log_size }, { NULL, NULL }
+        { "now", log_now }, { "hex", log_hex }, { "size", log_size }, { "random", log_random }, { NULL, NULL }
     };
 
     luaL_setfuncs(L, functions, 0);

@@ -46,6 +46,16 @@ static void *test_decl(lua_State *L, int i, const char *type)
     return ud ? *ud : NULL;
 }
 
+void map_push(lua_State *L, struct reg_decl *reg)
+{
+    push_decl(L, reg, REG_TYPE);
+}
+
+struct reg_decl *map_test(lua_State *L, int i)
+{
+    return test_decl(L, i, REG_TYPE);
+}
+
 /* The text at i as the name of a `what`, interned as long as the script lives. */
 static const char *check_name(lua_State *L, int i, const char *what)
 {

@@ -215,6 +215,8 @@ static void put_calls(lua_State *L, struct writer *w)
 
 static void put_task(lua_State *L, struct writer *w, const struct task *t)
 {
+    if (t->kind == TASK_QUEUE)
+        return; /* its chain is read again, and starts it */
     if (t->kind == TASK_EVENT) {
         put_letter(L, w, 'E');
         put_integer(L, w, t->key, 8);
@@ -299,6 +301,10 @@ int32_t save_save(void *self, struct vfu_sink *sink)
 {
     struct script *s = self;
 
+    int32_t err = s->virtio ? virtio_save(s, sink) : 0;
+
+    if (err)
+        return err;
     return s->wrap ? wrap_save(s, sink) : save_own(s, sink);
 }
 

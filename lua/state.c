@@ -186,6 +186,8 @@ static int safe_require(lua_State *L)
         return luaL_error(L, "vfu.test is for the scripts of vfu-client test, not for devices");
     if (!strcmp(name, "ffi"))
         module_open(L);
+    else if (!strcmp(name, "vfu.virtio"))
+        virtio_open(L);
     else
         load_module(L, name);
     if (lua_isnil(L, -1)) {

@@ -96,6 +96,7 @@ void task_put(struct task *t)
     lua_settop(t->co, 0);
     if ((t->kind == TASK_RAW || t->kind == TASK_WRAP) && t->key)
         event_done(s, t->key);
+    t->chained = false;
     t->waiting = t->cancelled = t->oneshot = t->nowait = t->parked = false;
     t->alarm = 0;
     t->key = 0;
@@ -130,6 +131,8 @@ void task_describe(const struct task *t, char *text, size_t len)
                  t->bar->b.index);
     } else if (t->kind == TASK_WRAP) {
         snprintf(text, len, "%s hook", wraphook_name(t->hook));
+    } else if (t->kind == TASK_QUEUE) {
+        chain_describe(t, text, len);
     } else {
         lua_State *L = t->s->L;
         const char *name = "?";
@@ -172,6 +175,8 @@ static void fail(struct task *t, const char *text, bool stopped)
         event_done(t->s, t->key);
     if (t->kind == TASK_WRAP)
         wraphook_over(t, -EIO);
+    if (t->kind == TASK_QUEUE)
+        chain_failed(t);
     if (stopped) {
         discard(t);
         return;
@@ -272,6 +277,8 @@ static void dma_done(void *self, struct vfu_dma_op *op, int32_t status)
     (void)self;
     t->inflight = false;
     t->status = status;
+    if (t->chained)
+        chain_release(s);
     if (!t->suspended) { /* closed in the meantime */
         free_buffer(t);
         task_put(t);
@@ -288,8 +295,20 @@ static void dma_done(void *self, struct vfu_dma_op *op, int32_t status)
         s->wake_armed = true;
 }
 
+void task_waited(struct task *t)
+{
+    t->waiting = t->chained = false;
+    free_buffer(t);
+}
+
 int task_wait_dma(lua_State *L, const struct vfu_host *host, uint64_t addr, const void *data, uint64_t len, uint32_t flags,
                   uint32_t width)
+{
+    return task_wait_for(L, host, addr, data, len, flags, width, dma_finish);
+}
+
+int task_wait_for(lua_State *L, const struct vfu_host *host, uint64_t addr, const void *data, uint64_t len, uint32_t flags,
+                  uint32_t width, lua_KFunction more)
 {
     struct script *s = script_of(L);
     struct task *t = s->task;
@@ -316,15 +335,18 @@ int task_wait_dma(lua_State *L, const struct vfu_host *host, uint64_t addr, cons
     if (!t->parked)
         err = host->dma_submit(host, &t->op);
     if (err) {
+        t->chained = false;
         free_buffer(t);
         luaL_pushfail(L);
         lua_pushstring(L, dma_message(err));
         return 2;
     }
+    if (t->chained)
+        chain_hold(s);
     t->inflight = !t->parked;
     t->waiting = true;
     t->cancelled = false;
-    return lua_yieldk(L, 0, (lua_KContext)t, dma_finish);
+    return lua_yieldk(L, 0, (lua_KContext)t, more);
 }
 
 int32_t task_unpark(struct task *t)
@@ -358,6 +380,8 @@ void task_resubmit(struct script *s)
     for (struct task *t = s->tasks; t; t = t->next) {
         if (!t->cancelled || t->via->dma_submit(t->via, &t->op))
             continue;
+        if (t->chained)
+            chain_hold(s);
         t->cancelled = false;
         t->inflight = true;
     }
