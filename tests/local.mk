@@ -70,7 +70,8 @@ UNIT_TESTS = \
 	tests/unit/test_timers \
 	tests/unit/test_transfer \
 	tests/unit/test_transport \
-	tests/unit/test_version
+	tests/unit/test_version \
+	tests/unit/test_virtio
 
 # What test_plugin loads. The rpath, which is never used, makes libtool build a shared object that is not installed.
 TEST_MODULES = tests/unit/no_plugin.la tests/unit/odd_plugin.la
@@ -98,6 +99,7 @@ tests_unit_test_qmp_SOURCES = tests/unit/test_qmp.c $(ODD_HOST)
 tests_unit_test_inner_SOURCES = tests/unit/test_inner.c $(ODD_HOST)
 tests_unit_test_reload_SOURCES = tests/unit/test_reload.c $(ODD_HOST)
 
+tests_unit_test_virtio_SOURCES = tests/unit/test_virtio.c tests/unit/virtio_rig.c tests/unit/virtio_rig.h
 tests_unit_test_svd_SOURCES = tests/unit/test_svd.c tests/unit/svd.c tests/unit/svd.h
 
 # Loaded into a host by test_steady, to count what it allocates.
@@ -202,6 +204,8 @@ GUEST_TESTS = \
 	tests/guest/reload.test \
 	tests/guest/shelf.test \
 	tests/guest/tutorial.test
+	tests/guest/tutorial.test \
+	tests/guest/virtio-rng.test
 
 GUEST_TOOLS = \
 	tests/guest/boot.sh \
@@ -224,6 +228,8 @@ GUEST_TOOLS = \
 	tests/guest/reload.guest \
 	tests/guest/shelf.guest \
 	tests/guest/tutorial.guest
+	tests/guest/tutorial.guest \
+	tests/guest/virtio-rng.guest
 
 EXTRA_DIST += $(SCRIPT_TESTS) tests/client/names_test.lua tests/driver.sh tests/summary.sh $(GUEST_TESTS) $(GUEST_TOOLS)
 
