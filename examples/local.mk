@@ -18,6 +18,7 @@ EXAMPLES = \
 	examples/hasher_test.lua \
 	examples/testdev.lua \
 	examples/virtio-rng.lua \
+	examples/virtio-rng_test.lua \
 	examples/testdev_test.lua
 examplesdir = $(datadir)/vfu-host/examples
 dist_examples_DATA = $(EXAMPLES)

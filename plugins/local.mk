@@ -19,7 +19,8 @@ EXTRA_DIST += \
 	plugins/filter/filter_test.lua \
 	plugins/memory/memory_test.lua \
 	plugins/null/null_test.lua \
-	plugins/testdev/testdev_test.lua
+	plugins/testdev/testdev_test.lua \
+	plugins/virtio-rng/virtio-rng_test.lua
 plugin_LTLIBRARIES += plugins/virtio-rng/virtio-rng.la
 plugins_virtio_rng_virtio_rng_la_SOURCES = plugins/virtio-rng/rng.c
 plugins_virtio_rng_virtio_rng_la_LDFLAGS = $(MODULE_LDFLAGS)

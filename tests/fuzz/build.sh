@@ -29,7 +29,7 @@ echo 'int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return d && n
     skip "$cc has no fuzzer runtime (see fuzz/obj/try.log). On Debian: apt-get install libclang-rt-14-dev"
 
 # Everything is built anew where a header has changed: it is half a minute.
-newest=$(cd "$srcdir" && ls -t core/*.h sdk/include/vfu/*.h tests/fuzz/*.h tests/fuzz/build.sh | head -n 1)
+newest=$(cd "$srcdir" && ls -t core/*.h sdk/include/vfu/*.h tests/fuzz/*.h tests/unit/virtio_rig.h tests/fuzz/build.sh | head -n 1)
 
 # object SOURCE FLAGS...: its object's name, compiled if need be
 object()
@@ -77,4 +77,5 @@ harness()
 harness session -fsanitize=fuzzer tests/fuzz/session.c tests/fuzz/client.c tests/fuzz/mutate.c tests/fuzz/template.c
 harness image -fsanitize=fuzzer tests/fuzz/image.c
 harness text -fsanitize=fuzzer tests/fuzz/text.c
+harness ring -fsanitize=fuzzer tests/fuzz/ring.c tests/unit/virtio_rig.c
 harness seeds -fsanitize=fuzzer-no-link tests/fuzz/seeds.c tests/fuzz/template.c

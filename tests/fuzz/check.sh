@@ -10,7 +10,7 @@ seconds=${FUZZ_SECONDS:-60}
 here=$srcdir/tests/fuzz
 
 sh "$here/build.sh"
-mkdir -p fuzz/start
+mkdir -p fuzz/start fuzz/start/ring
 ./fuzz/seeds fuzz/start
 
 # An input has 10 s: most take a millisecond, and the machine may be busy.
@@ -33,7 +33,8 @@ run()
 }
 
 status=0
-run session $((seconds * 7 / 10)) || status=1
+run session $((seconds * 6 / 10)) || status=1
 run image $((seconds * 2 / 10)) || status=1
-run text $((seconds - seconds * 7 / 10 - seconds * 2 / 10)) || status=1
+run ring $((seconds / 10 + 1)) || status=1
+run text $((seconds - seconds * 6 / 10 - seconds * 2 / 10 - seconds / 10)) || status=1
 exit $status

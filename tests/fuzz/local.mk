@@ -12,6 +12,8 @@ FUZZ_FILES = \
 	tests/fuzz/image.c \
 	tests/fuzz/image.dict \
 	tests/fuzz/mutate.c \
+	tests/fuzz/ring.c \
+	tests/fuzz/ring.dict \
 	tests/fuzz/script.h \
 	tests/fuzz/seeds.c \
 	tests/fuzz/session.c \

@@ -36,13 +36,12 @@ VFU_VIRTIO_API void vfu_virtio_show_queue(const struct vfu_virtio *v)
 }
 
 #define VFU_VIRTIO_REG(id, at, bytes, kind, more, text)                                                                \
-    { .name = #id, .doc = text, .region = 0, .group = VFU_NONE, .offset = VFU_VIRTIO_COMMON_AT + (at),                 \
-      .size = (bytes), .access = VFU_ACCESS_##kind, .flags = (more), .hook = VFU_VIRTIO_R_##id }
-#define VFU_VIRTIO_FLAG(text, bit, explained)                                                                          \
-    { .name = text, .doc = explained, .lsb = (bit), .width = 1 }
+    { #id, text, 0, VFU_NONE, VFU_VIRTIO_COMMON_AT + (at), (bytes), VFU_ACCESS_##kind, 0, (more), 0, 0,                \
+      VFU_VIRTIO_R_##id, 0, NULL, 0, 0 }
+#define VFU_VIRTIO_FLAG(text, bit, explained) { text, explained, (bit), 1, 0, 0, 0, NULL, 0 }
 
-/* All of them, in the order of their numbers. Returned so that it is made once, whatever includes this. */
-VFU_VIRTIO_API const struct vfu_reg *vfu_virtio_registers(void)
+/* All of them, in the order of their numbers, into v->map. */
+VFU_VIRTIO_API void vfu_virtio_lay_registers(struct vfu_virtio *v)
 {
     static const struct vfu_field status[] = {
         VFU_VIRTIO_FLAG("ACKNOWLEDGE", 0, "the guest has found the device"),
@@ -56,7 +55,7 @@ VFU_VIRTIO_API const struct vfu_reg *vfu_virtio_registers(void)
         VFU_VIRTIO_FLAG("QUEUE", 0, "a virtqueue has something; without MSI-X only"),
         VFU_VIRTIO_FLAG("CONFIG", 1, "the configuration has changed; without MSI-X only"),
     };
-    static struct vfu_reg regs[VFU_VIRTIO_REGS] = {
+    static const struct vfu_reg regs[VFU_VIRTIO_REGS] = {
         VFU_VIRTIO_REG(DEVICE_FEATURE_SELECT, 0, 4, RW, VFU_REG_HOOK_WRITE, "which 32 bits DEVICE_FEATURE shows"),
         VFU_VIRTIO_REG(DEVICE_FEATURE, 4, 4, RO, 0, "features that the device offers"),
         VFU_VIRTIO_REG(DRIVER_FEATURE_SELECT, 8, 4, RW, VFU_REG_HOOK_WRITE, "which 32 bits DRIVER_FEATURE has"),
@@ -83,15 +82,13 @@ VFU_VIRTIO_API const struct vfu_reg *vfu_virtio_registers(void)
         VFU_VIRTIO_REG(WINDOW_DATA, 16, 4, RW, VFU_REG_HOOK_READ | VFU_REG_HOOK_WRITE, "makes the access"),
     };
 
-    if (!regs[VFU_VIRTIO_R_ISR].nfields) {
-        regs[VFU_VIRTIO_R_DEVICE_STATUS].fields = status;
-        regs[VFU_VIRTIO_R_DEVICE_STATUS].field_size = sizeof status[0];
-        regs[VFU_VIRTIO_R_DEVICE_STATUS].nfields = sizeof status / sizeof status[0];
-        regs[VFU_VIRTIO_R_ISR].fields = isr;
-        regs[VFU_VIRTIO_R_ISR].field_size = sizeof isr[0];
-        regs[VFU_VIRTIO_R_ISR].nfields = sizeof isr / sizeof isr[0];
-    }
-    return regs;
+    memcpy(v->map, regs, sizeof regs);
+    v->map[VFU_VIRTIO_R_DEVICE_STATUS].fields = status;
+    v->map[VFU_VIRTIO_R_DEVICE_STATUS].field_size = sizeof status[0];
+    v->map[VFU_VIRTIO_R_DEVICE_STATUS].nfields = sizeof status / sizeof status[0];
+    v->map[VFU_VIRTIO_R_ISR].fields = isr;
+    v->map[VFU_VIRTIO_R_ISR].field_size = sizeof isr[0];
+    v->map[VFU_VIRTIO_R_ISR].nfields = sizeof isr / sizeof isr[0];
 }
 
 /* ---- description ---------------------------------------------------------------------------------------------------- */
@@ -164,7 +161,7 @@ VFU_VIRTIO_API void vfu_virtio_lay_map(struct vfu_virtio *v)
 {
     const struct vfu_virtio_model *model = &v->model;
 
-    memcpy(v->map, vfu_virtio_registers(), VFU_VIRTIO_REGS * sizeof *v->map);
+    vfu_virtio_lay_registers(v);
     for (uint32_t i = VFU_VIRTIO_R_WINDOW_BAR; i <= VFU_VIRTIO_R_WINDOW_DATA; i++) {
         v->map[i].region = VFU_REGION_CONFIG;
         v->map[i].offset += v->window_at;

@@ -123,6 +123,7 @@ function Device:report(name, data, options) end
 ---@field save? fun(self: vfu.Device): table? what is to be saved beside registers, state and events
 ---@field load? fun(self: vfu.Device, saved: vfu.State) what `save` returned; all else is restored already
 ---@field doorbell? fun(self: vfu.Device, bar: integer, index: integer, value: integer) rung, once or more often; `index` counts the BAR's doorbells from 0
+---@field driver? fun(self: vfu.Device, ready: boolean) of `virtio.device`: its driver is ready, or has reset it
 ---@field config? fun(self: vfu.Device, offset: integer, size: integer, value: integer, old: integer) software has written config space where no register of the script's lies, and the host has acted on it: 1 to 4 bytes as they are now and as they were. Not told of resets
 
 --- A BAR, for what no register covers. Integers up to 8 bytes, strings above; `nil, "EIO"` (any errno's name) fails

@@ -124,6 +124,11 @@ function vfu.now() end
 ---@return string
 function vfu.hex(value) end
 
+--- Random bytes of the host's kernel, fit for keys: getrandom(2). Up to 1 MiB at once.
+---@param n integer
+---@return string
+function vfu.random(n) end
+
 --- A size as an integer: `"64M"`, `"4K"`, `"0x1000"`, or a number as it is. Raises if it is none.
 ---@param text string|integer
 ---@return integer
