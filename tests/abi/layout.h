@@ -422,6 +422,25 @@ SIZE(vfu_host_reload, 16);
 AT(vfu_host_reload, struct_size, 0, 4);
 AT(vfu_host_reload, reserved, 4, 4);
 AT(vfu_host_reload, watch, 8, 8);
+
+SIZE(vfu_qmp_result, 16);
+AT(vfu_qmp_result, struct_size, 0, 4);
+AT(vfu_qmp_result, status, 4, 4);
+AT(vfu_qmp_result, text, 8, 8);
+
+SIZE(vfu_qmp_command, 48);
+AT(vfu_qmp_command, struct_size, 0, 4);
+AT(vfu_qmp_command, timeout_ms, 4, 4);
+AT(vfu_qmp_command, address, 8, 8);
+AT(vfu_qmp_command, command, 16, 8);
+AT(vfu_qmp_command, arguments, 24, 8);
+AT(vfu_qmp_command, done, 32, 8);
+AT(vfu_qmp_command, arg, 40, 8);
+
+SIZE(vfu_host_qmp, 16);
+AT(vfu_host_qmp, struct_size, 0, 4);
+AT(vfu_host_qmp, reserved, 4, 4);
+AT(vfu_host_qmp, execute, 8, 8);
 IS(VFU_STREAM_READABLE, 0x1);
 IS(VFU_STREAM_WRITABLE, 0x2);
 IS(VFU_STREAM_PEER, 0x4);
@@ -450,25 +469,6 @@ AT(vfu_host_stream, look, 32, 8);
 AT(vfu_host_stream, send_break, 40, 8);
 AT(vfu_host_stream, hang_up, 48, 8);
 AT(vfu_host_stream, close, 56, 8);
-
-SIZE(vfu_qmp_result, 16);
-AT(vfu_qmp_result, struct_size, 0, 4);
-AT(vfu_qmp_result, status, 4, 4);
-AT(vfu_qmp_result, text, 8, 8);
-
-SIZE(vfu_qmp_command, 48);
-AT(vfu_qmp_command, struct_size, 0, 4);
-AT(vfu_qmp_command, timeout_ms, 4, 4);
-AT(vfu_qmp_command, address, 8, 8);
-AT(vfu_qmp_command, command, 16, 8);
-AT(vfu_qmp_command, arguments, 24, 8);
-AT(vfu_qmp_command, done, 32, 8);
-AT(vfu_qmp_command, arg, 40, 8);
-
-SIZE(vfu_host_qmp, 16);
-AT(vfu_host_qmp, struct_size, 0, 4);
-AT(vfu_host_qmp, reserved, 4, 4);
-AT(vfu_host_qmp, execute, 8, 8);
 
 SIZE(vfu_plugin, 200);
 AT(vfu_plugin, struct_size, 0, 4);

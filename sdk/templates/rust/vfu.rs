@@ -595,6 +595,48 @@ impl vfu_host_qmp {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct vfu_stream_spec {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub spec: *const c_char,
+    pub fn: Option<unsafe extern "C" fn(*mut c_void, u32)>,
+    pub arg: *mut c_void,
+}
+impl vfu_stream_spec {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct vfu_stream_state {
+    pub struct_size: u32,
+    pub flags: u32,
+    pub readable: u64,
+    pub room: u64,
+}
+impl vfu_stream_state {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct vfu_host_stream {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub open: Option<unsafe extern "C" fn(*const vfu_host, *const vfu_stream_spec, *mut *mut vfu_stream) -> i32>,
+    pub read: Option<unsafe extern "C" fn(*const vfu_host, *mut vfu_stream, *mut c_void, u64) -> i64>,
+    pub write: Option<unsafe extern "C" fn(*const vfu_host, *mut vfu_stream, *const c_void, u64) -> i64>,
+    pub look: Option<unsafe extern "C" fn(*const vfu_host, *mut vfu_stream, *mut vfu_stream_state) -> i32>,
+    pub send_break: Option<unsafe extern "C" fn(*const vfu_host, *mut vfu_stream) -> i32>,
+    pub hang_up: Option<unsafe extern "C" fn(*const vfu_host, *mut vfu_stream) -> i32>,
+    pub close: Option<unsafe extern "C" fn(*const vfu_host, *mut vfu_stream) -> i32>,
+}
+impl vfu_host_stream {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct vfu_plugin {
     pub struct_size: u32,
     pub abi_version: u32,
@@ -739,3 +781,8 @@ pub const VFU_REPORT_BOOLEAN: u32 = 2;
 pub const VFU_REPORT_STRING: u32 = 3;
 pub const VFU_EXT_RELOAD: &[u8] = b"vfu.reload/1\0";
 pub const VFU_EXT_QMP: &[u8] = b"vfu.qmp/1\0";
+pub const VFU_EXT_STREAM: &[u8] = b"vfu.stream/1\0";
+pub const VFU_STREAM_READABLE: u32 = 1 << 0;
+pub const VFU_STREAM_WRITABLE: u32 = 1 << 1;
+pub const VFU_STREAM_PEER: u32 = 1 << 2;
+pub const VFU_STREAM_CONNECTED: u32 = 1 << 0;

@@ -806,6 +806,66 @@ struct vfu_host_qmp {
     int32_t (*execute)(const struct vfu_host *host, const struct vfu_qmp_command *command);
 };
 
+/*
+ * Bytes to and from the world outside, host->extension(host, VFU_EXT_STREAM): a terminal, a socket or a file of the host,
+ * named by the operator, in a parameter. From create to destroy; with VFU_CAP_THREADS from any thread. Nothing here waits.
+ *
+ *   "pty", "pty:LINK"         a terminal, in raw mode; LINK is a symbolic link to it. The peer is who has it open.
+ *   "unix:PATH"               a socket at which the host listens; one peer at a time, the others wait.
+ *   "unix:PATH,connect"       a socket of somebody else's; the host connects, again and again until it can.
+ *   "file:PATH"               what is written is appended to the file; with ",truncate" to an empty one.
+ *   "null"                    takes everything, gives nothing.
+ *
+ * Behind the first three ",marks" puts breaks between the bytes, as termios marks them with PARMRK: 0xff 0 0 is a break,
+ * 0xff 0xff the byte 0xff.
+ *
+ *   open        -EINVAL: there is no such stream (explained); -EBUSY: the plugin has it open already; -ENOSPC beyond 64.
+ *               A stream opened in create is made when the host begins to serve: what fails then ends the host. fn may
+ *               be called from then on, on the device's thread, never from within a function here, not while the device
+ *               is stopped for migration, and not after close.
+ *   read        how many bytes it has put into `bytes`, which may be 0. The host keeps up to 4 KiB that nobody has read,
+ *               then the peer has to wait. -EINTR: here stands a break; what is behind it comes next.
+ *   write       how many it has taken, up to 16 KiB that the peer has not: 0 if there is no room, then
+ *               VFU_STREAM_WRITABLE tells when there is again. Without a peer everything is taken, and is gone.
+ *   look        fills in *state, whose struct_size the caller has set.
+ *   send_break  -ENOTSUP without marks; -EAGAIN: no room.
+ *   hang_up     ends the connection to the peer, and the next one may come. -ENOTSUP: it is no socket.
+ *   close       the descriptor, and the socket or link with it. What is still open after destroy is closed.
+ *
+ * A reset does not touch a stream, and no saved state has anything of it: what the device has taken or not yet written is
+ * the device's to save. A reloaded plugin that opens the same stream finds its peer there. -EBADF: it is not open.
+ */
+#define VFU_EXT_STREAM "vfu.stream/1"
+#define VFU_STREAM_READABLE (1u << 0) /* more bytes have come */
+#define VFU_STREAM_WRITABLE (1u << 1) /* there is room, after a write that was cut short */
+#define VFU_STREAM_PEER (1u << 2)     /* a peer has come or gone: see look */
+#define VFU_STREAM_CONNECTED (1u << 0)
+struct vfu_stream;
+struct vfu_stream_spec {
+    uint32_t struct_size;
+    uint32_t reserved;
+    const char *spec;
+    void (*fn)(void *arg, uint32_t events); /* VFU_STREAM_READABLE, ..., one or more of them */
+    void *arg;
+};
+struct vfu_stream_state {
+    uint32_t struct_size;
+    uint32_t flags;    /* VFU_STREAM_CONNECTED; of a file and of "null" always */
+    uint64_t readable; /* bytes that read finds, at most */
+    uint64_t room;     /* bytes that write takes, with marks at most */
+};
+struct vfu_host_stream {
+    uint32_t struct_size;
+    uint32_t reserved;
+    int32_t (*open)(const struct vfu_host *host, const struct vfu_stream_spec *spec, struct vfu_stream **stream);
+    int64_t (*read)(const struct vfu_host *host, struct vfu_stream *stream, void *bytes, uint64_t len);
+    int64_t (*write)(const struct vfu_host *host, struct vfu_stream *stream, const void *bytes, uint64_t len);
+    int32_t (*look)(const struct vfu_host *host, struct vfu_stream *stream, struct vfu_stream_state *state);
+    int32_t (*send_break)(const struct vfu_host *host, struct vfu_stream *stream);
+    int32_t (*hang_up)(const struct vfu_host *host, struct vfu_stream *stream);
+    int32_t (*close)(const struct vfu_host *host, struct vfu_stream *stream);
+};
+
 /* ---- the plugin, as the host sees it ----------------------------------------------------------------------- */
 
 struct vfu_plugin {
