@@ -51,7 +51,9 @@ function Parser:tag(tag, rest, n)
   if tag == "meta" then
     self:reset()
   elseif tag == "class" then
-    local name = rest:match("^([%w_%.]+)$") or fail(self.file, n, "a class without a proper name: %s", rest)
+    local name, parent = rest:match("^([%w_%.]+)%s*:?%s*([%w_%.]*)$")
+    if not name then fail(self.file, n, "a class without a proper name: %s", rest) end
+    if parent ~= "" then self.doc[#self.doc + 1] = ("\nIt has all that a `%s` has."):format(parent) end
     self.class = self:add({ kind = "class", name = name, fields = {}, functions = {} })
     self.classes[name] = self.class
   elseif tag == "alias" then
