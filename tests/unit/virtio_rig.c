@@ -217,6 +217,8 @@ void rig_put(struct rig *rig, uint32_t reg, uint64_t value)
 {
     struct vfu_reg_call call = { .struct_size = sizeof call, .reg = reg, .hook = reg, .value = value };
 
+    if (reg >= VFU_VIRTIO_REGS)
+        return;
     call.old = rig->regs[reg];
     if (rig->v.map[reg].access == VFU_ACCESS_RO)
         return;
