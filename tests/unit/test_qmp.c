@@ -15,12 +15,13 @@
 #include <unistd.h>
 
 #include "core/qmp.h"
+#include "core/reload.h"
 
 #define GREETING "{\"QMP\": {\"version\": {}, \"capabilities\": [\"oob\"]}}\r\n"
 
 /* ---- the server --------------------------------------------------------------------------------------------------- */
 
-static char path[64], address[72];
+static char path[64], address[72], script_path[32];
 static int listener = -1, peer = -1;
 static struct loop own_loop, *loop;
 static struct qmp qmp;
@@ -184,6 +185,7 @@ static int teardown(void **state)
         close(listener);
     peer = listener = -1;
     unlink(path);
+    unlink(script_path);
     return odd_teardown(state);
 }
 
@@ -545,8 +547,6 @@ static const char script[] =
     "end\n"
     "return d\n";
 
-static char script_path[32];
-
 static void make_script(const char *wrapper)
 {
     char dir[PATH_MAX], filter[PATH_MAX], plugin[64], own[128], inner[128];
@@ -568,7 +568,6 @@ static void make_script(const char *wrapper)
     } else {
         fd = odd_make_with(script_path, items, 1, 0);
     }
-    unlink(script_path);
     assert_int_equal(fd, 0);
     loop = &odd_dev->loop;
 }
@@ -678,6 +677,21 @@ static void test_stopped(void **state)
     await_said("got after");
 }
 
+/* What the script has asked for before it is loaded anew, it hears no more of; what the new one asks goes its own way. */
+static void test_reloaded(void **state)
+{
+    char why[256];
+
+    (void)state;
+    make_script(NULL);
+    go(2);
+    greet();
+    skip_line();
+    assert_int_equal(reload_now(odd_dev, why, sizeof why), 0);
+    expect_end();
+    talk();
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -686,7 +700,7 @@ int main(void)
         TEST(test_nobody_there), TEST(test_bad_servers), TEST(test_long_line),  TEST(test_vanished),
         TEST(test_time_limit), TEST(test_full_queue),   TEST(test_held),        TEST(test_closed),
         TEST(test_refused),    TEST(test_not_given),    TEST(test_script),      TEST(test_script_inside),
-        TEST(test_stopped),
+        TEST(test_stopped),    TEST(test_reloaded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
