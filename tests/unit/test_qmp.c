@@ -135,7 +135,7 @@ static int ask(const char *command, const char *arguments, uint32_t timeout_ms)
     static intptr_t number;
     const struct vfu_qmp_command what = {
         .struct_size = sizeof what,
-        .timeout_ms = timeout_ms,
+        .timeout_ms = timeout_ms ? timeout_ms : 60000, /* a slow machine is no matter here */
         .address = address,
         .command = command,
         .arguments = arguments,
