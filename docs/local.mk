@@ -12,7 +12,7 @@ docs/vfu-plugin.3: docs/vfu-plugin.3.in docs/vfu-plugin.awk sdk/include/vfu/plug
 	{ $(SED) '/^@REFERENCE[@]$$/,$$d; s|@VERSION[@]|$(PACKAGE_VERSION)|' $(srcdir)/docs/vfu-plugin.3.in && \
 	  $(AWK) -f $(srcdir)/docs/vfu-plugin.awk $(srcdir)/sdk/include/vfu/plugin.h && \
 	  $(SED) '1,/^@REFERENCE[@]$$/d' $(srcdir)/docs/vfu-plugin.3.in; } >$@.tmp && mv $@.tmp $@
-EXTRA_DIST += docs/devices/i6300esb.md docs/devices/pvpanic.md
+EXTRA_DIST += docs/devices/i6300esb.md docs/devices/pvpanic.md docs/devices/serial-16550.md
 EXTRA_DIST += docs/client.md docs/testdev.md
 EXTRA_DIST += docs/bring-up.md docs/testdev.md
 EXTRA_DIST += docs/testdev.md docs/testing.md

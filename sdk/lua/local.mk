@@ -7,6 +7,7 @@ LUA_LIBRARY = \
 	sdk/lua/library/device.lua \
 	sdk/lua/library/memory.lua \
 	sdk/lua/library/virtio.lua \
+	sdk/lua/library/stream.lua \
 	sdk/lua/library/wrap.lua \
 	sdk/lua/library/ffi.lua \
 	sdk/lua/library/client.lua \

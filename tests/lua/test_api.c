@@ -23,7 +23,7 @@
 
 /* In the order of the manual: that of sdk/lua/local.mk. */
 static const char *const library[] = { LIBRARY "vfu.lua", LIBRARY "spec.lua", LIBRARY "device.lua", LIBRARY "memory.lua",
-                                       LIBRARY "wrap.lua", LIBRARY "ffi.lua", LIBRARY "client.lua", LIBRARY "test.lua", NULL };
+                                       LIBRARY "stream.lua", LIBRARY "wrap.lua", LIBRARY "ffi.lua", LIBRARY "client.lua", LIBRARY "test.lua", NULL };
 
 /* Of the others: what scripts of vfu-client have. tests/client/names_test.lua looks at those. */
 static const char *const elsewhere[] = { "vfu.client", "vfu.test", "vfu.Dut", "vfu.Window", "vfu.Memory",

@@ -115,6 +115,24 @@ function vfu.plugin(path, params) end
 ---@return string? message
 function vfu.sleep(seconds) end
 
+--- A stream of bytes to and from the world outside, named by the operator: take it from a parameter. Called while the
+--- script loads; the stream is open from when the host begins to serve. Functions `readable`, `writable` and `peer` of it
+--- are called with the device, and never wait: `function port.readable(self) ... end`.
+---
+--- | spec | what it is |
+--- | --- | --- |
+--- | `pty`, `pty:LINK` | a terminal of the host, in raw mode; LINK is a symbolic link to it. The peer is who has it open. |
+--- | `unix:PATH` | a UNIX socket at which the host listens. One peer at a time, the others wait. |
+--- | `unix:PATH,connect` | somebody else's socket. The host connects, again and again until it can. |
+--- | `file:PATH` | what is written is appended to the file; with `,truncate` to an empty one. |
+--- | `null`, or nothing | takes everything, gives nothing. |
+---
+--- Behind the first three `,marks` puts breaks between the bytes, as termios marks them with PARMRK: `ff 00 00` is a
+--- break, `ff ff` the byte ff. Raises if a stream is named later than that; what cannot be opened ends the host.
+---@param spec string
+---@return vfu.Stream
+function vfu.stream(spec) end
+
 --- The device's time in seconds: monotonic, from no particular point.
 ---@return number seconds
 function vfu.now() end
