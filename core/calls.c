@@ -233,6 +233,11 @@ static int64_t run_stream_open(struct host *host, const struct call_args *a)
         host_blame(host, HOST_STREAM_OPEN, "stream open is given no name, function or place for the stream (EINVAL)");
         return -EINVAL;
     }
+    /* "pty" and "null" reach nothing of the operator's. */
+    if (strchr(spec->spec, ':') && !is_given(&host->dev->params, spec->spec)) {
+        log_error(host->dev->name, "the stream %s is not opened: it is no parameter's value on the command line", spec->spec);
+        return -EACCES;
+    }
     return stream_open(&host->dev->streams, host, spec, stream);
 }
 

@@ -129,6 +129,7 @@ function vfu.sleep(seconds) end
 ---
 --- Behind the first three `,marks` puts breaks between the bytes, as termios marks them with PARMRK: `ff 00 00` is a
 --- break, `ff ff` the byte ff. Raises if a stream is named later than that; what cannot be opened ends the host.
+--- A stream with a path must be a parameter's value on the command line: a device reaches no other.
 ---@param spec string
 ---@return vfu.Stream
 function vfu.stream(spec) end
