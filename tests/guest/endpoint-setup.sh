@@ -32,15 +32,24 @@ source=$(sed -n 's/^deb \([^ ]*\) \([^ ]*\) main$/\1 \2/p' "$dir/sys/etc/apt/sou
 [ -n "$source" ] || skip "$dir/sys does not say which mirror it is from"
 base=linux-source-$(expr "$kernel" : '\([0-9]*\.[0-9]*\)')
 
+# setup.sh brings these; a cache that came from elsewhere may be without.
+if ! { command -v mmdebstrap && command -v xz && command -v strip; } >/dev/null; then
+    say "installing mmdebstrap, xz-utils and binutils"
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get update -q && apt-get install -y -q --no-install-recommends mmdebstrap xz-utils binutils; } \
+        >"$dir/.apt.log" 2>&1 </dev/null || skip "mmdebstrap, xz-utils and binutils cannot be installed"
+fi
+
 work=$(mktemp -d "$dir/endpoint.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 root=$work/root
 say "building pci_endpoint_test for $kernel"
 mmdebstrap -q --variant=extract --mode=root --architectures=amd64 --components=main \
     --aptopt='APT::Install-Recommends "false"' \
-    --include="linux-headers-$kernel,$base,gcc-14,libc6-dev,make,bash,dash,coreutils,sed,grep,findutils,diffutils,mawk" \
+    --include="linux-headers-$kernel,$base,gcc-14,libc6-dev,make" \
+    --include="bash,dash,coreutils,sed,grep,findutils,diffutils,mawk" \
     "${source#* }" "$root" "deb ${source% *} ${source#* } main" >"$work/log" 2>&1 ||
-    { tail -n 5 "$work/log" >&2; skip "its packages are not to be had (is $kernel too old? an empty $dir brings a newer one)"; }
+    { tail -n 5 "$work/log" >&2; skip "no packages for $kernel (too old? an empty $dir brings a newer one)"; }
 
 # Unpacked packages only: what their scripts would have linked is linked here.
 for name in bin lib lib64 sbin; do

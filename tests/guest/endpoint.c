@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * endpoint KIND COUNT - inside the guest: interrupts 1 to COUNT of pci_endpoint_test's device, KIND msi or msix, each by the
- * driver's own test. pcitest does one per process, which is too slow for 2048.
+ * endpoint KIND COUNT - inside the guest: interrupts 1 to COUNT of pci_endpoint_test's device, KIND msi or msix, each
+ * by the driver's own test. pcitest does one per process, which is too slow for 2048.
  */
 #include <errno.h>
 #include <fcntl.h>
