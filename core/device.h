@@ -46,6 +46,7 @@ struct device_options {
     char **items;     /* its KEY=VALUEs */
     uint32_t nitems;
     uint64_t deny; /* VFU_CAP_* that the operator does not allow */
+    bool deny_plugins; /* nor to open other plugins */
     struct vfu_limits limits;
     uint32_t spin_us;
     uint32_t max_dma_maps;

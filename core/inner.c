@@ -520,6 +520,10 @@ int32_t inner_open(const struct vfu_host *host, const char *spec, const char *co
         host_blame(wrapper, HOST_OPEN, "open is called outside of describe, or without a name or items (EINVAL)");
         return -EINVAL;
     }
+    if (dev->options.deny_plugins) {
+        log_error(dev->name, "%s cannot be opened: --deny plugin leaves each device to itself", spec);
+        return -EPERM;
+    }
     if (dev->ninners >= INNER_MAX) {
         log_error(dev->name, "cannot open %s: %u plugins are inside of each other already", spec, INNER_MAX);
         return -ELOOP;

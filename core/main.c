@@ -63,6 +63,7 @@ static int load_devices(void)
             .items = from->items,
             .nitems = from->nitems,
             .deny = options->deny,
+            .deny_plugins = options->deny_plugins,
             .limits = options->limits,
             .spin_us = options->spin_us,
             .max_dma_maps = 65535,

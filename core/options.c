@@ -259,15 +259,17 @@ static int take_deny(struct options *options, const char *list)
     while (*list) {
         size_t n = strcspn(list, ",");
         uint64_t cap = plugin_cap_of(list, n);
+        bool plugins = n == 6 && strncmp(list, "plugin", n) == 0; /* no capability: a name of its own */
         char name[64];
 
-        if (!cap) {
+        if (!cap && !plugins) {
             snprintf(name, sizeof name, "%.*s", (int)n, list);
             return usage("--deny %s: no such capability; there are dma, dma_map, intx, msi, msix, reset, mmap, doorbell, "
-                         "migration, timers, fd_watch, poll, threads, ffi, reload",
+                         "migration, timers, fd_watch, poll, threads, ffi, reload, and plugin",
                          name);
         }
         options->deny |= cap;
+        options->deny_plugins |= plugins;
         list += n + (list[n] == ',');
     }
     return -1;

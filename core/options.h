@@ -32,6 +32,7 @@ struct options {
     bool reload;
     bool level_given; /* --log-level */
     uint64_t deny;
+    bool deny_plugins; /* devices may not open other plugins */
     bool virtual_time;
     uint32_t spin_us;
     const char *coverage; /* FILE, NULL: none */

@@ -64,6 +64,8 @@ static const struct line lines[] = {
     { { "--hook-budget", "", P }, 2, "0.001 to 3600 seconds" },
     { { "--deny", "dma,everything", P }, 2, "--deny everything: no such capability" },
     { { "--deny", ",", P }, 2, "no such capability" },
+    { { "--deny", "plugins", P }, 2, "--deny plugins: no such capability" },
+    { { "--check", P, "--deny", "ffi,plugin,msi" }, 0, "edu: PCI 1234:11e8" },
     { { "--log-level", "loud", P }, 2, "there are error, warn, info, debug" },
     { { "--log-level", "", P }, 2, "there are error, warn, info, debug" },
     /* parameters */
