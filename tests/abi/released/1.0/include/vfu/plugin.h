@@ -819,7 +819,8 @@ struct vfu_host_qmp {
  * Behind the first three ",marks" puts breaks between the bytes, as termios marks them with PARMRK: 0xff 0 0 is a break,
  * 0xff 0xff the byte 0xff.
  *
- *   open        -EINVAL: there is no such stream (explained); -EBUSY: the plugin has it open already; -ENOSPC beyond 64.
+ *   open        -EINVAL: there is no such stream (explained); -EACCES: it has a path, and no parameter on the command line
+ *               has it for its value (explained); -EBUSY: the plugin has it open already; -ENOSPC beyond 64.
  *               A stream opened in create is made when the host begins to serve: what fails then ends the host. fn may
  *               be called from then on, on the device's thread, never from within a function here, not while the device
  *               is stopped for migration, and not after close.
