@@ -23,7 +23,8 @@
 
 /* In the order of the manual: that of sdk/lua/local.mk. */
 static const char *const library[] = { LIBRARY "vfu.lua", LIBRARY "spec.lua", LIBRARY "device.lua", LIBRARY "memory.lua",
-                                       LIBRARY "stream.lua", LIBRARY "wrap.lua", LIBRARY "ffi.lua", LIBRARY "client.lua", LIBRARY "test.lua", NULL };
+                                       LIBRARY "stream.lua", LIBRARY "wrap.lua", LIBRARY "ffi.lua", LIBRARY "client.lua",
+                                       LIBRARY "test.lua", NULL };
 
 /* Of the others: what scripts of vfu-client have. tests/client/names_test.lua looks at those. */
 static const char *const elsewhere[] = { "vfu.client", "vfu.test", "vfu.Dut", "vfu.Window", "vfu.Memory",
@@ -151,6 +152,7 @@ static const struct {
     { "vfu.FieldSpec.", "lua/map.c", "\nstatic void read_field_tail(", "options[] = {" },
     { "vfu.GroupSpec.", "lua/map.c", "\nint map_group(", "options[] = {" },
     { "vfu.ParamSpec.", "lua/params.c", "\nstatic void read_param(", "options[] = {" },
+    { "vfu.Stream.", "lua/stream.c", "\nstatic const char *const on_names", "= {" },
     { "vfu.Access=", "lua/map.c", "\nstatic const char *const access_names", "= {" },
     { "vfu.Capability=", "lua/grant.c", "\n} grants", "= {" },
 };
@@ -238,6 +240,8 @@ static void test_names(void **state)
     mark_type(defs, L, "view", "vfu.View", &missing);
     mark_type(defs, L, "buffer", "vfu.Buffer", &missing);
     mark_type(defs, L, "timer", "vfu.Timer", &missing);
+    mark_type(defs, L, "qmp", "vfu.Qmp", &missing);
+    mark_type(defs, L, "stream", "vfu.Stream", &missing);
     for (int i = 0; hooks_on_names[i]; i++) {
         snprintf(name, sizeof name, "vfu.OnHooks.%s", hooks_on_names[i]);
         mark(defs, name, &missing);
