@@ -200,7 +200,7 @@ static int64_t run_region_doorbell(struct host *host, const struct call_args *a)
     return ioevent_given(&host->dev->ioevent, (uint32_t)a->n[0]);
 }
 
-/* The operator's parameters are all that a device may reach, also one that wraps others: "inner.qmp=unix:..." is one. */
+/* The operator's parameters are all that a device may reach. "inner.qmp=unix:..." of one that wraps others is one. */
 static bool is_given(const struct params *params, const char *address)
 {
     for (uint32_t i = 0; i < params->nitems; i++) {

@@ -4,8 +4,8 @@
  *
  *   CLOSED -> GREETING -> NEGOTIATING -> READY, and gone with its last command.
  *
- * What the other side sends is whatever it likes: lines are limited, all that is waited for has a time limit, and a line
- * that is not expected ends the connection and all commands for it.
+ * What the other side sends is whatever it likes: lines are limited, all that is waited for has a time limit, and a
+ * line that is not expected ends the connection and all commands for it.
  */
 #include "core/qmp.h"
 
@@ -60,7 +60,7 @@ static struct qmp_link *link_of_timer(struct loop_timer *timer)
     return (struct qmp_link *)((char *)timer - offsetof(struct qmp_link, timer));
 }
 
-/* ---- results ------------------------------------------------------------------------------------------------------ */
+/* ---- results ----------------------------------------------------------------------------------------------------- */
 
 static void free_request(struct qmp_request *request)
 {
@@ -138,7 +138,7 @@ static void end_first(struct qmp_link *link, int status, char *text)
     soon(qmp);
 }
 
-/* ---- connections --------------------------------------------------------------------------------------------------- */
+/* ---- connections ------------------------------------------------------------------------------------------------- */
 
 static void disconnect(struct qmp_link *link)
 {
@@ -248,7 +248,7 @@ static bool send_first(struct qmp_link *link)
     return send_message(link, message);
 }
 
-/* ---- what comes in --------------------------------------------------------------------------------------------------- */
+/* ---- what comes in ----------------------------------------------------------------------------------------------- */
 
 static bool not_qmp(struct qmp_link *link, const char *why)
 {
@@ -387,7 +387,7 @@ static void take_input(struct qmp_link *link)
     }
 }
 
-/* ---- the way of a link -------------------------------------------------------------------------------------------- */
+/* ---- the way of a link ------------------------------------------------------------------------------------------- */
 
 static void run(struct qmp_link *link);
 
@@ -572,7 +572,7 @@ int qmp_execute(struct qmp *qmp, struct loop *loop, const char *who, const struc
     qmp->loop = loop;
     snprintf(qmp->who, sizeof qmp->who, "%s", who);
     link = find_link(qmp, qmp_path(own.address));
-    /* A new link starts from the loop, so that nothing ends within this call. One that is under way goes on by itself. */
+    /* A new link starts from the loop, so that nothing ends within this call. One that is under way goes on. */
     error = !link ? -ENOMEM : link->first ? 0 : loop_arm(loop, &link->timer, loop_now());
     if (error) {
         if (link)

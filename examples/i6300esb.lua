@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: BSD-3-Clause
--- The watchdog of Intel's 6300ESB I/O controller hub: two stages, an unlocking sequence, a lock that only a reset opens.
+-- The watchdog of Intel's 6300ESB I/O controller hub: two stages, an unlocking sequence, a lock till the reset.
 -- Linux drives it with i6300esb (docs/devices/i6300esb.md).
 local vfu = require "vfu"
 local reg, flag, field = vfu.reg, vfu.flag, vfu.field

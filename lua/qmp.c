@@ -3,8 +3,8 @@
  * qmp - vfu.qmp(address), whose execute(command, arguments, callback) has a word with QEMU (vfu.qmp/1).
  *
  * The host sends and waits; a result comes as a call of its own, on the device's thread, which cannot wait, as hooks of
- * reset and attach cannot. Tables become JSON and back. The address is what the object holds. What is sent is not part of
- * the device's state: a script that is loaded anew hears no more of it.
+ * reset and attach cannot. Tables become JSON and back. The address is what the object holds. What is sent is not part
+ * of the device's state: a script that is loaded anew hears no more of it.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -29,7 +29,7 @@ struct qmp_call {
     int fn_ref;
 };
 
-/* ---- JSON --------------------------------------------------------------------------------------------------------- */
+/* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
 /* What is made of a script's table. */
 struct making {
@@ -146,7 +146,7 @@ static void push_json(lua_State *L, const json_t *json, int depth)
     }
 }
 
-/* ---- results ------------------------------------------------------------------------------------------------------ */
+/* ---- results ----------------------------------------------------------------------------------------------------- */
 
 struct outcome {
     const struct vfu_qmp_result *result;
@@ -190,7 +190,7 @@ static void call_done(void *arg, const struct vfu_qmp_result *result)
     free(call);
 }
 
-/* ---- qmp:execute --------------------------------------------------------------------------------------------------- */
+/* ---- qmp:execute ------------------------------------------------------------------------------------------------- */
 
 static int refused(lua_State *L, const struct qmp_ud *ud, int32_t error)
 {
@@ -199,7 +199,7 @@ static int refused(lua_State *L, const struct qmp_ud *ud, int32_t error)
         return luaL_error(L, "qmp:execute: %s is no parameter's value on the command line: a device talks to what its "
                           "operator names", ud->address);
     case -EINVAL:
-        return luaL_error(L, "qmp:execute: a command is a name of up to 255 bytes, and its arguments have up to 64 KiB");
+        return luaL_error(L, "qmp:execute: a command has a name of up to 255 bytes, and arguments of up to 64 KiB");
     default:
         luaL_pushfail(L);
         lua_pushstring(L, error == -ENOSPC ? "too many commands wait already" : strerror(-error));
@@ -268,7 +268,8 @@ static int qmp_execute(lua_State *L)
 
     lua_settop(L, 4);
     if (lua_type(L, 2) != LUA_TSTRING)
-        return luaL_error(L, "qmp:execute: the command is a string such as \"system_reset\", not %s", luaL_typename(L, 2));
+        return luaL_error(L, "qmp:execute: the command is a string such as \"system_reset\", not %s",
+                          luaL_typename(L, 2));
     if (!lua_isnil(L, 4) && !lua_isfunction(L, 4))
         return luaL_error(L, "qmp:execute: the callback is a function, not %s", luaL_typename(L, 4));
     if (!s->regs)

@@ -19,7 +19,7 @@
 
 #define GREETING "{\"QMP\": {\"version\": {}, \"capabilities\": [\"oob\"]}}\r\n"
 
-/* ---- the server --------------------------------------------------------------------------------------------------- */
+/* ---- the server -------------------------------------------------------------------------------------------------- */
 
 static char path[64], address[72], script_path[32];
 static int listener = -1, peer = -1;
@@ -109,7 +109,7 @@ static void greet(void)
     say("{\"return\": {}}\r\n");
 }
 
-/* ---- commands ------------------------------------------------------------------------------------------------------ */
+/* ---- commands ---------------------------------------------------------------------------------------------------- */
 
 static int results, last_status, order[80];
 static char last_text[512];
@@ -189,7 +189,7 @@ static int teardown(void **state)
     return odd_teardown(state);
 }
 
-/* ---- tests --------------------------------------------------------------------------------------------------------- */
+/* ---- tests ------------------------------------------------------------------------------------------------------- */
 
 static void test_addresses(void **state)
 {
@@ -257,7 +257,8 @@ static void test_refused_by_qemu(void **state)
     assert_int_equal(ask("nonsense", NULL, 0), 0);
     greet();
     expect("{\"execute\":\"nonsense\",\"id\":1}");
-    say("{\"id\": 1, \"error\": {\"class\": \"CommandNotFound\", \"desc\": \"The command nonsense has not been found\"}}\n");
+    say("{\"id\": 1, \"error\": {\"class\": \"CommandNotFound\", "
+        "\"desc\": \"The command nonsense has not been found\"}}\n");
     await_results(1);
     assert_int_equal(last_status, -EREMOTEIO);
     assert_string_equal(last_text, "The command nonsense has not been found");
@@ -495,7 +496,7 @@ static void test_refused(void **state)
     expect_end();
 }
 
-/* ---- through the host ---------------------------------------------------------------------------------------------- */
+/* ---- through the host -------------------------------------------------------------------------------------------- */
 
 static void test_not_given(void **state)
 {
@@ -527,7 +528,7 @@ static const char script[] =
     "end\n"
     "local function try(self, v)\n"
     "  if v == 1 then assert(q:execute('stop'))\n"
-    "  elseif v == 2 then q:execute('blink', { id = 'a\\tb', n = 1 << 40, list = { 1, 2.5, true, { x = {} } } }, show)\n"
+    "  elseif v == 2 then q:execute('blink', { id = 'a\\tb', n = 1 << 40, list = { 1, .5, true, { x = {} } } }, show)\n"
     "  elseif v == 3 then q:execute('x', nil, function() error('in it') end)\n"
     "  elseif v == 4 then vfu.qmp('unix:/elsewhere'):execute('x')\n"
     "  elseif v == 5 then local t = {} t.a, t.b = t, t q:execute('x', t)\n"
@@ -638,7 +639,7 @@ static void test_script(void **state)
     go(11);
     odd_assert_said_once("the callback is a function, not number");
     go(12);
-    odd_assert_said_once("a command is a name of up to 255 bytes");
+    odd_assert_said_once("a command has a name of up to 255 bytes");
     go(14);
     odd_assert_said_once(address);
     go(13);
@@ -677,7 +678,7 @@ static void test_stopped(void **state)
     await_said("got after");
 }
 
-/* What the script has asked for before it is loaded anew, it hears no more of; what the new one asks goes its own way. */
+/* What the script has asked before it is loaded anew, it hears no more of; what the new one asks goes its own way. */
 static void test_reloaded(void **state)
 {
     char why[256];
