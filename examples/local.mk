@@ -52,3 +52,30 @@ dist_filter_DATA = examples/filter/driver.c
 EXTRA_DIST += examples/cpp/crc32.cpp examples/cpp/crc32_test.lua examples/rust/watchdog.rs examples/rust/watchdog_test.lua
 EXTRA_DIST += examples/cpp/crc32.cpp examples/rust/watchdog.rs
 EXTRA_DIST += examples/.luacheckrc
+
+# What docs/grading.md is about.
+LAB = \
+	examples/lab/README.md \
+	examples/lab/SPEC.in.md \
+	examples/lab/SPEC.md \
+	examples/lab/digest.lua \
+	examples/lab/digest_test.lua \
+	examples/lab/grade.awk \
+	examples/lab/hidden_test.lua \
+	examples/lab/skeleton.in.lua \
+	examples/lab/term.lua
+labdir = $(examplesdir)/lab
+dist_lab_DATA = $(LAB)
+dist_lab_SCRIPTS = examples/lab/grade examples/lab/handout
+LAB_SAMPLES = \
+	examples/lab/samples/broken.lua \
+	examples/lab/samples/empty.lua \
+	examples/lab/samples/hooks.lua \
+	examples/lab/samples/loop.lua \
+	examples/lab/samples/memory.lua \
+	examples/lab/samples/native.lua \
+	examples/lab/samples/partial.lua \
+	examples/lab/samples/pattern.lua \
+	examples/lab/samples/thief.lua
+samplesdir = $(labdir)/samples
+dist_samples_DATA = $(LAB_SAMPLES)

@@ -26,6 +26,7 @@ SCRIPT_TESTS = \
 	tests/client.test \
 	tests/bring-up.test \
 	tests/filter.test \
+	tests/lab.test \
 	tests/manual.test \
 	tests/protocol/live.test \
 	tests/protocol/vfu-client.test \

@@ -60,16 +60,17 @@ function read_tap(file,    line, name)
     close(file)
 }
 
-function report(folder,    name, reason, i, points, result, good)
+function report(folder,    name, reason, i, points, result, good, well)
 {
     name = first_line(folder "/name")
     reason = first_line(folder "/reason")
     read_tap(folder "/tap")
     points = good = 0
     for (i = 1; i <= n; i++) {
-        result[i] = reason == "" && passed[tests[i]] ? worth[i] : 0
+        well[i] = reason == "" && passed[tests[i]]
+        result[i] = well[i] ? worth[i] : 0
         points += result[i]
-        good += result[i] > 0
+        good += well[i]
     }
     line = quoted(name) "," points "," max
     for (i = 1; i <= n; i++)
@@ -84,7 +85,7 @@ function report(folder,    name, reason, i, points, result, good)
     suites = suites "    </properties>\n"
     for (i = 1; i <= n; i++) {
         suites = suites sprintf("    <testcase name=\"%s\" classname=\"%s\"", escaped(tests[i]), escaped(name))
-        if (result[i] == worth[i])
+        if (well[i])
             suites = suites "/>\n"
         else
             suites = suites "><failure message=\"" escaped(reason != "" ? reason : heading(failure[tests[i]])) "\">" \

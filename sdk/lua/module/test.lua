@@ -252,6 +252,7 @@ function runner.begin(path) file = path end
 -- { name, line, timeout, skip } of each; the register map of the first device is looked up once for all.
 function runner.list()
   local out = {}
+  collectgarbage() -- servers that the file has started and no longer uses leave no folder behind
   for i, test in ipairs(tests) do
     out[i] = { name = test.name, line = test.line, timeout = test.options.timeout, skip = test.options.skip and tostring(test.options.skip) }
   end
