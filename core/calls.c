@@ -201,7 +201,7 @@ static int64_t run_region_doorbell(struct host *host, const struct call_args *a)
 }
 
 /* The operator's parameters are all that a device may reach. "inner.qmp=unix:..." of one that wraps others is one. */
-static bool is_given(const struct params *params, const char *address)
+bool calls_is_given(const struct params *params, const char *address)
 {
     for (uint32_t i = 0; i < params->nitems; i++) {
         const char *value = strchr(params->items[i], '=');
@@ -219,7 +219,7 @@ static int64_t run_qmp_execute(struct host *host, const struct call_args *a)
 
     if (!command || command->struct_size < offsetof(struct vfu_qmp_command, command) || !command->address)
         return -EINVAL;
-    if (!is_given(&dev->params, command->address))
+    if (!calls_is_given(&dev->params, command->address))
         return -EACCES;
     return qmp_execute(&host->qmp, &dev->loop, dev->name, command);
 }
@@ -234,7 +234,7 @@ static int64_t run_stream_open(struct host *host, const struct call_args *a)
         return -EINVAL;
     }
     /* "pty" and "null" reach nothing of the operator's. */
-    if (strchr(spec->spec, ':') && !is_given(&host->dev->params, spec->spec)) {
+    if (strchr(spec->spec, ':') && !calls_is_given(&host->dev->params, spec->spec)) {
         log_error(host->dev->name, "the stream %s is not opened: it is no parameter's value on the command line", spec->spec);
         return -EACCES;
     }

@@ -23,6 +23,9 @@ int64_t calls_invoke(const struct vfu_host *table, enum host_call call, const st
 /* A register may hold what looks like an error: 0 where the call may not be made. */
 uint64_t calls_reg_get(const struct vfu_host *table, uint32_t reg, uint32_t index, uint32_t group_index);
 
+/* Whether a parameter on the command line has this value. What names a place of the operator's must be one. */
+bool calls_is_given(const struct params *params, const char *address);
+
 /* Sets the members of the table that are in this file. */
 void calls_fill(struct vfu_host *table);
 

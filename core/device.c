@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 #include "core/hang.h"
+#include "core/screen.h"
 #include "core/instance.h"
 
 #define QUIESCE_NS UINT64_C(1000000000) /* longer is reported */
@@ -416,7 +417,7 @@ static int load(struct device *dev)
         error = take_name(dev, instance_name(dev));
     if (error)
         return error;
-    dev->params.who = dev->report.who = dev->name;
+    dev->params.who = dev->report.who = dev->displays.who = dev->name;
     streams_init(&dev->streams, &dev->loop, dev->name);
     dev->loop.idle = host_idle;
     error = make_parts(dev);
@@ -474,6 +475,8 @@ int device_new(struct device **out, const struct device_options *options)
     if (!error)
         error = report_init(&dev->report, NULL);
     if (!error)
+        error = display_init(&dev->displays);
+    if (!error)
         error = take_options(dev, options);
     dev->loop.spin_us = options->spin_us;
     dev->max_dma_maps = options->max_dma_maps;
@@ -502,6 +505,8 @@ void device_free(struct device *dev)
         device_detach(dev);
     if (dev->created)
         device_quiesce(dev);
+    display_fini(&dev->displays); /* reads what the device and its BARs have */
+    screen_forget(dev);
     instance_destroy(dev);
     watch_fini(dev);
     if (dev->timers.clock)

@@ -17,6 +17,7 @@
 #include "core/clock.h"
 #include "core/describe.h"
 #include "core/dirty.h"
+#include "core/display.h"
 #include "core/dma.h"
 #include "core/files.h"
 #include "core/guard.h"
@@ -101,6 +102,7 @@ struct device {
     bool logging_pages; /* `dirty` was started by DIRTY_PAGES */
     uint32_t power;
     struct reports report;
+    struct displays displays;
     struct streams streams;
     struct log_limit limit; /* of guest errors */
     uint64_t guest_errors;

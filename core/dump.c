@@ -50,6 +50,7 @@ void dump_summary(FILE *out, const struct device *dev)
         fprintf(out, "\n");
     }
     fprintf(out, "  caps        %s\n", *caps ? caps : "none");
+    display_print(out, (struct displays *)(uintptr_t)&dev->displays);
 }
 
 /* A JSON string inside single quotes of a shell. */

@@ -163,6 +163,58 @@ static const struct vfu_host_stream stream_extension = {
     .close = extend_stream_close,
 };
 
+/* ---- vfu.display/1 ----------------------------------------------------------------------------------------------- */
+
+/* Any thread: displays have a lock of their own. */
+static int check_display(struct host *host, const char *function)
+{
+    if (host_gone(host)) {
+        host_blame(host, HOST_DISPLAY, "display %s is called after destroy (ESHUTDOWN)", function);
+        return -ESHUTDOWN;
+    }
+    if (!host_outermost(host)->ready) {
+        host_blame(host, HOST_DISPLAY, "display %s is called before create (EINVAL)", function);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int32_t extend_display_open(const struct vfu_host *table, const char *outputs)
+{
+    struct host *host = host_of(table);
+    int error = check_display(host, "open");
+
+    if (!error && outputs && strchr(outputs, ':') && !calls_is_given(&host->dev->params, outputs)) {
+        log_error(host->dev->name, "the display %s is not opened: it is no parameter's value on the command line", outputs);
+        return -EACCES;
+    }
+    return error ? error : display_open(&host->dev->displays, outputs);
+}
+
+static int32_t extend_display_show(const struct vfu_host *table, int32_t display, const struct vfu_display_frame *frame)
+{
+    struct host *host = host_of(table);
+    int error = check_display(host, "show");
+
+    return error ? error : display_show(&host->dev->displays, display, frame, host->dev->regions);
+}
+
+static int32_t extend_display_changed(const struct vfu_host *table, int32_t display, uint32_t x, uint32_t y,
+                                      uint32_t width, uint32_t height)
+{
+    struct host *host = host_of(table);
+    int error = check_display(host, "changed");
+
+    return error ? error : display_changed(&host->dev->displays, display, x, y, width, height);
+}
+
+static const struct vfu_host_display display_extension = {
+    .struct_size = sizeof display_extension,
+    .open = extend_display_open,
+    .show = extend_display_show,
+    .changed = extend_display_changed,
+};
+
 /* ---- all of them ------------------------------------------------------------------------------------------------- */
 
 const void *extend_find(const struct vfu_host *table, const char *id)
@@ -179,6 +231,7 @@ const void *extend_find(const struct vfu_host *table, const char *id)
         { VFU_EXT_RELOAD, &reload_extension },
         { VFU_EXT_QMP, &qmp_extension },
         { VFU_EXT_STREAM, &stream_extension },
+        { VFU_EXT_DISPLAY, &display_extension },
     };
 
     for (size_t i = 0; id && i < sizeof all / sizeof all[0]; i++) {

@@ -64,6 +64,7 @@ enum host_call {
     HOST_LOG = HOST_CALLS, /* not checked, but for "after destroy" */
     HOST_GUEST_ERROR,
     HOST_REPORT,
+    HOST_DISPLAY,
     HOST_VECTOR,  /* an interrupt that the device does not have */
     HOST_RESULTS, /* of callbacks; HOST_RESULTS + n: see host_result */
 };

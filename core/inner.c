@@ -353,6 +353,35 @@ static int32_t inner_stream_close(const struct vfu_host *table, struct vfu_strea
     STREAM_OUTWARDS(HOST_STREAM_CLOSE, close, stream);
 }
 
+static const struct vfu_host_display *outer_display(const struct vfu_host *table)
+{
+    const struct vfu_host *outer = inner_of(table)->outer;
+
+    return host_gone(&inner_of(table)->host) ? NULL : outer->extension(outer, VFU_EXT_DISPLAY);
+}
+
+static int32_t inner_display_open(const struct vfu_host *table, const char *outputs)
+{
+    const struct vfu_host_display *display = outer_display(table);
+
+    return display ? display->open(inner_of(table)->outer, outputs) : -ESHUTDOWN;
+}
+
+static int32_t inner_display_show(const struct vfu_host *table, int32_t number, const struct vfu_display_frame *frame)
+{
+    const struct vfu_host_display *display = outer_display(table);
+
+    return display ? display->show(inner_of(table)->outer, number, frame) : -ESHUTDOWN;
+}
+
+static int32_t inner_display_changed(const struct vfu_host *table, int32_t number, uint32_t x, uint32_t y, uint32_t width,
+                                     uint32_t height)
+{
+    const struct vfu_host_display *display = outer_display(table);
+
+    return display ? display->changed(inner_of(table)->outer, number, x, y, width, height) : -ESHUTDOWN;
+}
+
 /* Functions of an extension get the caller's table, so each needs one of its own here; data passes as it is. */
 static const void *inner_extension(const struct vfu_host *table, const char *id)
 {
@@ -366,6 +395,9 @@ static const void *inner_extension(const struct vfu_host *table, const char *id)
         sizeof stream, 0, inner_stream_open, inner_stream_read, inner_stream_write, inner_stream_look, inner_stream_break,
         inner_stream_hang_up, inner_stream_close,
     };
+    static const struct vfu_host_display display = {
+        sizeof display, 0, inner_display_open, inner_display_show, inner_display_changed,
+    };
     static const struct {
         const char *id;
         const void *extension; /* NULL: as it is */
@@ -378,6 +410,7 @@ static const void *inner_extension(const struct vfu_host *table, const char *id)
         { VFU_EXT_RELOAD, &reload },
         { VFU_EXT_QMP, &qmp },
         { VFU_EXT_STREAM, &stream },
+        { VFU_EXT_DISPLAY, &display },
     };
     const struct vfu_host *outer = inner_of(table)->outer;
 

@@ -28,6 +28,8 @@ core_libcore_la_SOURCES = \
 	core/device.h \
 	core/dirty.c \
 	core/dirty.h \
+	core/display.c \
+	core/display.h \
 	core/dma.c \
 	core/dma.h \
 	core/dump.c \
@@ -46,6 +48,8 @@ core_libcore_la_SOURCES = \
 	core/files.h \
 	core/follow.c \
 	core/follow.h \
+	core/frame.c \
+	core/frame.h \
 	core/guard.c \
 	core/guard.h \
 	core/hang.c \
@@ -94,6 +98,8 @@ core_libcore_la_SOURCES = \
 	core/plugin.h \
 	core/qmp.c \
 	core/qmp.h \
+	core/png.c \
+	core/png.h \
 	core/regbuild.c \
 	core/regcell.h \
 	core/regcheck.c \
@@ -117,6 +123,8 @@ core_libcore_la_SOURCES = \
 	core/regview.h \
 	core/reload.c \
 	core/reload.h \
+	core/screen.c \
+	core/screen.h \
 	core/server.c \
 	core/server.h \
 	core/session.c \
@@ -143,11 +151,14 @@ core_libcore_la_SOURCES = \
 	core/verbs.c \
 	core/version.c \
 	core/version.h \
+	core/vnc.c \
+	core/vnc.h \
 	core/watch.c \
 	core/watch.h \
 	core/work.c
+core_libcore_la_CFLAGS = $(AM_CFLAGS) $(PNG_CFLAGS) $(VNC_CFLAGS)
 core_libcore_la_CPPFLAGS = $(AM_CPPFLAGS) -DVFU_PLUGIN_DIR='"$(plugindir)"'
-core_libcore_la_LIBADD = $(JANSSON_LIBS) $(VFU_LIBS)
+core_libcore_la_LIBADD = $(JANSSON_LIBS) $(PNG_LIBS) $(VNC_LIBS) $(VFU_LIBS)
 
 bin_PROGRAMS += vfu-host
 vfu_host_SOURCES = core/main.c core/skeleton.c core/skeleton.h

@@ -14,6 +14,7 @@
 #include "core/dump.h"
 #include "core/regdump.h"
 #include "core/regview.h"
+#include "core/screen.h"
 #include "core/reload.h"
 
 #define EVAL_MAX 65536u /* bytes of a value */
@@ -388,6 +389,7 @@ static const struct control_command verbs[] = {
     { "stats", verb_stats, "counters", CONTROL_HELD },
     { "coverage", coverage_control, "on=BOOL reset=BOOL: what accesses have touched, and what met nothing", CONTROL_HELD },
     { "report", verb_report, "the last events that the device has reported", CONTROL_HELD },
+    { "screen", screen_control, "file=PATH display=N: what the device shows, as a PNG file", CONTROL_HELD },
     { "help", verb_help, "this", CONTROL_HELD },
 };
 

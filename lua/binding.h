@@ -72,6 +72,13 @@ struct bar_decl {
     uint32_t nbells, first_bell; /* first_bell: in vfu_desc.doorbells */
 };
 
+struct display_decl {
+    struct display_decl *next;
+    const char *outputs;
+    int32_t number; /* the host's, from create on */
+    int memory_ref; /* what it shows */
+};
+
 /* A growing array of pointers. */
 struct list {
     void **items;
@@ -93,6 +100,7 @@ struct script {
     const struct vfu_host_config *config;   /* these two: NULL too with a host that has none */
     const struct vfu_host_regions *regions;
     const struct vfu_host_stream *streaming; /* NULL where the script has no streams */
+    const struct vfu_host_display *display; /* NULL too if the script has no display */
     char *path;
     int result;  /* of describe, where the host has explained it already */
     bool sealed; /* the script has run: nothing more can be declared */
@@ -119,6 +127,7 @@ struct script {
     const char *irq_level, *irq_mask;
     struct list reglist, groups, locks, caps, streams;
     struct bar_decl *bars[6];
+    struct display_decl *displays;
     int on[HOOKS];
 
     /* registry references */
@@ -421,6 +430,9 @@ int dma_write_through(lua_State *L, const struct vfu_host *host, lua_Integer add
 int save_kind(lua_State *L, int i); /* what a state value at i is by declaration, as a letter */
 void qmp_open(lua_State *L);
 int qmp_new(lua_State *L); /* vfu.qmp */
+void display_setup(lua_State *L);
+int display_declare(lua_State *L);     /* vfu.display */
+int display_create(struct script *s); /* 0 or -errno, explained */
 int32_t save_save(void *self, struct vfu_sink *sink);
 int32_t load_load(void *self, struct vfu_source *source);
 int32_t save_own(struct script *s, struct vfu_sink *sink); /* without a wrapped plugin's */

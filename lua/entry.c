@@ -80,6 +80,7 @@ static int32_t entry_describe(const struct vfu_host *host, const struct vfu_para
 static int32_t entry_create(const struct vfu_host *host, const struct vfu_params *params, void **self)
 {
     struct script *s = *self;
+    int err;
 
     (void)params;
     s->host = host;
@@ -90,6 +91,9 @@ static int32_t entry_create(const struct vfu_host *host, const struct vfu_params
     }
     s->config = host->extension(host, VFU_EXT_CONFIG);
     s->regions = host->extension(host, VFU_EXT_REGIONS);
+    err = display_create(s);
+    if (err)
+        return err;
     if (s->wrap)
         return wrap_create(s);
     for (uint32_t i = 0; i < 6; i++)

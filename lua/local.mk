@@ -12,6 +12,7 @@ lua_lua_la_SOURCES = \
 	lua/crc.c \
 	lua/declare.c \
 	lua/device.c \
+	lua/display.c \
 	lua/dma.c \
 	lua/doorbell.c \
 	lua/entry.c \

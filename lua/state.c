@@ -285,11 +285,13 @@ static void open_vfu(lua_State *L)
         { "crc32", crc_crc32 },
         { "qmp", qmp_new },
         { "stream", stream_new },
+        { "display", display_declare },
         { NULL, NULL },
     };
 
     map_open(L);
     buffer_open(L);
+    display_setup(L);
     dma_open(L);
     event_open(L);
     object_open(L);

@@ -45,6 +45,7 @@ UNIT_TESTS = \
 	tests/unit/test_coverage \
 	tests/unit/test_clock \
 	tests/unit/test_dirty \
+	tests/unit/test_display \
 	tests/unit/test_dma \
 	tests/unit/test_extend \
 	tests/unit/test_fault \

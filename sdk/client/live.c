@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <vfu/client.h>
 
@@ -482,6 +483,27 @@ static int live_reports(const struct session *s, int argc, char **argv)
     return 0;
 }
 
+/* ---- screens */
+
+/* The host writes the file, in a folder of its own: so the path is made absolute here. */
+static int live_screen(const struct session *s, int argc, char **argv)
+{
+    char *end = NULL, *folder = argv[0][0] == '/' ? strdup("") : getcwd(NULL, 0);
+    json_t *request = json_pack("{s:s}", "cmd", "screen");
+    unsigned long display = argc > 1 ? strtoul(argv[1], &end, 10) : 0;
+
+    if (!folder || display > 255 || (end && (end == argv[1] || *end))) {
+        fprintf(stderr, "vfu-client: screen: %s\n", folder ? "DISPLAY is a number" : strerror(errno));
+        json_decref(request);
+        free(folder);
+        return EXIT_FAILURE;
+    }
+    json_object_set_new(request, "file", json_sprintf("%s%s%s", folder, *folder ? "/" : "", argv[0]));
+    json_object_set_new(request, "display", json_integer((json_int_t)display));
+    free(folder);
+    return live_simple(s, request, NULL);
+}
+
 /* ---- the table */
 
 static const struct {
@@ -500,6 +522,7 @@ static const struct {
     { "advance", " SECONDS", 1, 1, live_advance },
     { "reload", "", 0, 0, live_reload },
     { "stats", "", 0, 0, live_stats },
+    { "screen", " FILE.png [DISPLAY]", 1, 2, live_screen },
     { "coverage", " [on|off] [reset]", 0, 2, live_coverage },
     { "reports", "", 0, 0, live_reports },
 };

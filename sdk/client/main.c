@@ -50,6 +50,7 @@ static void main_help(void)
            "  clock [real|virtual]               the device's time\n"
            "  advance SECONDS                    let virtual time pass\n"
            "  reload                             swap in the script that is on disk now\n"
+           "  screen FILE.png [DISPLAY]          save what the device shows\n"
            "  stats                              counters\n"
            "  coverage [on|off] [reset]          what accesses have touched, and what they met that is not there\n"
            "  reports                            what the device has reported\n\n"
@@ -268,7 +269,7 @@ static const struct command {
     { "run", " SCRIPT.lua [ARGUMENT]...", 1, 255, main_run },
 };
 #define COMMANDS "info, read, write, reset, snapshot, restore, bench, hammer, run; with vfu-host also regs, get, set, eval, break, " \
-                 "breaks, continue, clock, advance, reload, stats, coverage or reports"
+                 "breaks, continue, clock, advance, reload, stats, coverage, reports or screen"
 
 int main_connect(struct vfuc *c, const struct settings *s)
 {

@@ -469,6 +469,38 @@ AT(vfu_host_stream, look, 32, 8);
 AT(vfu_host_stream, send_break, 40, 8);
 AT(vfu_host_stream, hang_up, 48, 8);
 AT(vfu_host_stream, close, 56, 8);
+IS(VFU_DISPLAYS_MAX, 0x4);
+IS(VFU_DISPLAY_SIDE_MAX, 0x2000);
+IS(VFU_DISPLAY_XRGB8888, 0x34325258);
+IS(VFU_DISPLAY_XBGR8888, 0x34324258);
+IS(VFU_DISPLAY_RGB888, 0x34324752);
+IS(VFU_DISPLAY_BGR888, 0x34324742);
+IS(VFU_DISPLAY_RGB565, 0x36314752);
+IS(VFU_DISPLAY_XRGB1555, 0x35315258);
+IS(VFU_DISPLAY_C8, 0x20203843);
+IS(VFU_DISPLAY_R8, 0x20203852);
+IS(VFU_DISPLAY_MARKED, 0x1);
+IS(VFU_DISPLAY_BIG_ENDIAN, 0x2);
+
+SIZE(vfu_display_frame, 64);
+AT(vfu_display_frame, struct_size, 0, 4);
+AT(vfu_display_frame, flags, 4, 4);
+AT(vfu_display_frame, format, 8, 4);
+AT(vfu_display_frame, width, 12, 4);
+AT(vfu_display_frame, height, 16, 4);
+AT(vfu_display_frame, bar, 20, 4);
+AT(vfu_display_frame, offset, 24, 8);
+AT(vfu_display_frame, stride, 32, 8);
+AT(vfu_display_frame, memory, 40, 8);
+AT(vfu_display_frame, size, 48, 8);
+AT(vfu_display_frame, palette, 56, 8);
+
+SIZE(vfu_host_display, 32);
+AT(vfu_host_display, struct_size, 0, 4);
+AT(vfu_host_display, reserved, 4, 4);
+AT(vfu_host_display, open, 8, 8);
+AT(vfu_host_display, show, 16, 8);
+AT(vfu_host_display, changed, 24, 8);
 
 SIZE(vfu_plugin, 200);
 AT(vfu_plugin, struct_size, 0, 4);

@@ -156,3 +156,40 @@ function Buffer:u64(off, value) end
 ---@param off? integer 0 if left out
 ---@return any ...
 function Buffer:unpack(format, off) end
+
+--- What the device shows to people: see `vfu.display`. A guest may set up what no screen can show: then `show` returns
+--- nil and why, and the screen is blank. A saved state holds no picture: show again in `dev.on:load`.
+---@class vfu.Display
+local Display = {}
+
+--- What is shown from now on.
+---
+--- In a BAR's `ram`, which the guest may write to unseen, the host looks for changes itself while somebody watches,
+--- unless `marked` says that the device tells of them. What is in a `vfu.buffer` is taken now; `changed` takes changes.
+---@param frame vfu.Frame
+---@return true? shown
+---@return string? message
+function Display:show(frame) end
+
+--- Shows nothing, as at first.
+function Display:blank() end
+
+--- These pixels have changed; all of them without arguments. nil, message while the screen is blank.
+---@param x? integer
+---@param y? integer
+---@param width? integer
+---@param height? integer
+---@return true? done
+---@return string? message
+function Display:changed(x, y, width, height) end
+
+---@class vfu.Frame
+---@field memory vfu.Buffer a BAR's `ram` or a `vfu.buffer`
+---@field width integer pixels, 1 to 8192
+---@field height integer pixels, 1 to 8192
+---@field offset? integer bytes to the first pixel; 0 if left out
+---@field stride? integer bytes from one line to the next; without a gap if left out
+---@field format? "XRGB8888"|"XBGR8888"|"RGB888"|"BGR888"|"RGB565"|"XRGB1555"|"C8"|"R8" little-endian pixels, named from the most significant bit; "XRGB8888" if left out
+---@field palette? integer[] of "C8": 256 colours, 0xRRGGBB
+---@field big_endian? boolean pixels of 2 or 4 bytes have their most significant byte first
+---@field marked? boolean in a BAR: `changed` tells what has changed

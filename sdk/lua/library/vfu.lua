@@ -108,6 +108,14 @@ function vfu.buffer(size) end
 ---@return vfu.Plugin
 function vfu.plugin(path, params) end
 
+--- A display: what the device shows to people. Where it goes is the operator's word, so pass on a parameter of the
+--- device: `vfu.display(dev.params.display)`. It is a list with commas of `vnc:HOST:PORT`, `vnc:PORT`, `vnc:unix:PATH`,
+--- `png:FILE` and `none`; see vfu-host(1). But for `none` it must be the value of a parameter on the command line, so
+--- that a script reaches nothing else. Up to four for a device, declared while the script loads.
+---@param outputs? string nothing if left out: then only the control socket can ask for a picture
+---@return vfu.Display
+function vfu.display(outputs) end
+
 --- Lets the event or write hook that calls it wait; other accesses go on meanwhile. Elsewhere it returns nil, "would
 --- wait".
 ---@param seconds number

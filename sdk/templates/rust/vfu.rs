@@ -637,6 +637,38 @@ impl vfu_host_stream {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct vfu_display_frame {
+    pub struct_size: u32,
+    pub flags: u32,
+    pub format: u32,
+    pub width: u32,
+    pub height: u32,
+    pub bar: u32,
+    pub offset: u64,
+    pub stride: u64,
+    pub memory: *const c_void,
+    pub size: u64,
+    pub palette: *const u32,
+}
+impl vfu_display_frame {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct vfu_host_display {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub open: Option<unsafe extern "C" fn(*const vfu_host, *const c_char) -> i32>,
+    pub show: Option<unsafe extern "C" fn(*const vfu_host, i32, *const vfu_display_frame) -> i32>,
+    pub changed: Option<unsafe extern "C" fn(*const vfu_host, i32, u32, u32, u32, u32) -> i32>,
+}
+impl vfu_host_display {
+    pub const ZERO: Self = unsafe { core::mem::transmute([0u8; core::mem::size_of::<Self>()]) };
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct vfu_plugin {
     pub struct_size: u32,
     pub abi_version: u32,
@@ -786,3 +818,16 @@ pub const VFU_STREAM_READABLE: u32 = 1 << 0;
 pub const VFU_STREAM_WRITABLE: u32 = 1 << 1;
 pub const VFU_STREAM_PEER: u32 = 1 << 2;
 pub const VFU_STREAM_CONNECTED: u32 = 1 << 0;
+pub const VFU_EXT_DISPLAY: &[u8] = b"vfu.display/1\0";
+pub const VFU_DISPLAYS_MAX: u32 = 4;
+pub const VFU_DISPLAY_SIDE_MAX: u32 = 8192;
+pub const VFU_DISPLAY_XRGB8888: u32 = 0x34325258;
+pub const VFU_DISPLAY_XBGR8888: u32 = 0x34324258;
+pub const VFU_DISPLAY_RGB888: u32 = 0x34324752;
+pub const VFU_DISPLAY_BGR888: u32 = 0x34324742;
+pub const VFU_DISPLAY_RGB565: u32 = 0x36314752;
+pub const VFU_DISPLAY_XRGB1555: u32 = 0x35315258;
+pub const VFU_DISPLAY_C8: u32 = 0x20203843;
+pub const VFU_DISPLAY_R8: u32 = 0x20203852;
+pub const VFU_DISPLAY_MARKED: u32 = 1 << 0;
+pub const VFU_DISPLAY_BIG_ENDIAN: u32 = 1 << 1;

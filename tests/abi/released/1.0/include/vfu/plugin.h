@@ -867,6 +867,62 @@ struct vfu_host_stream {
     int32_t (*close)(const struct vfu_host *host, struct vfu_stream *stream);
 };
 
+/*
+ * Pictures that a device shows to people, host->extension(host, VFU_EXT_DISPLAY). Where they go is the operator's word,
+ * which the device takes as a parameter and passes on to `open`: VNC viewers, a PNG file, nowhere; the control socket can
+ * ask for a picture in any case. The host takes them on a thread of its own, and only while somebody looks.
+ *
+ *   open     a display, by a number of 0 and up. outputs is a list with commas, NULL and "" are "none": see vfu-host(1),
+ *            display outputs. The same outputs again are the same display. -EINVAL: the list says what there is not;
+ *            -EACCES: it says more than "none", and no parameter on the command line has it for its value; -ENOSPC: more
+ *            than VFU_DISPLAYS_MAX; another errno: an output cannot be had. All explained to the user.
+ *   show     what it shows from now on, until the next show. NULL: nothing, a blank screen; so it begins. -EINVAL: the
+ *            frame is none: no such format, width or height 0 or above VFU_DISPLAY_SIDE_MAX, a stride shorter than a
+ *            line, or more than its memory has; the screen is blank then. Not a fault: a guest may have asked for it.
+ *   changed  these pixels have changed. What is outside of the frame is cut off. -ENODATA: it shows nothing.
+ *
+ * A frame in a BAR (VFU_BAR_RAM) may be mapped by the guest, whose writes nobody sees: the host looks for what has
+ * changed, some 25 times a second at most. With VFU_DISPLAY_MARKED it looks only where `changed` tells. A frame in memory
+ * of the device's own is read inside show (whole) and changed (that part), and at no other time, so it may go after the
+ * next show; what has changed there must be told. Pictures may be torn. -ENOENT: there is no such display. Any thread,
+ * from create to destroy. A saved state holds no frames: show again after a load.
+ */
+#define VFU_EXT_DISPLAY "vfu.display/1"
+#define VFU_DISPLAYS_MAX 4u
+#define VFU_DISPLAY_SIDE_MAX 8192u
+/* Formats have the codes of Linux's drm_fourcc.h. Pixels are little-endian integers, named from the upper bits down. */
+#define VFU_DISPLAY_XRGB8888 UINT32_C(0x34325258) /* "XR24" */
+#define VFU_DISPLAY_XBGR8888 UINT32_C(0x34324258) /* "XB24" */
+#define VFU_DISPLAY_RGB888 UINT32_C(0x34324752) /* "RG24" */
+#define VFU_DISPLAY_BGR888 UINT32_C(0x34324742) /* "BG24" */
+#define VFU_DISPLAY_RGB565 UINT32_C(0x36314752) /* "RG16" */
+#define VFU_DISPLAY_XRGB1555 UINT32_C(0x35315258) /* "XR15" */
+#define VFU_DISPLAY_C8 UINT32_C(0x20203843) /* "C8  ", with a palette */
+#define VFU_DISPLAY_R8 UINT32_C(0x20203852) /* "R8  ", shades of grey */
+
+#define VFU_DISPLAY_MARKED (1u << 0)     /* of a BAR: `changed` tells what has changed */
+#define VFU_DISPLAY_BIG_ENDIAN (1u << 1) /* pixels of 2 or 4 bytes have their most significant byte first */
+struct vfu_display_frame {
+    uint32_t struct_size;
+    uint32_t flags;  /* VFU_DISPLAY_MARKED, ... */
+    uint32_t format; /* VFU_DISPLAY_XRGB8888, ... */
+    uint32_t width, height; /* pixels */
+    uint32_t bar;    /* whose memory it is in, or VFU_NONE: in `memory` */
+    uint64_t offset; /* of the first pixel */
+    uint64_t stride; /* bytes from one line to the next; 0: lines follow each other */
+    const void *memory;
+    uint64_t size;           /* bytes of `memory` */
+    const uint32_t *palette; /* VFU_DISPLAY_C8: 256 colours, 0xRRGGBB; copied */
+};
+struct vfu_host_display {
+    uint32_t struct_size;
+    uint32_t reserved;
+    int32_t (*open)(const struct vfu_host *host, const char *outputs);
+    int32_t (*show)(const struct vfu_host *host, int32_t display, const struct vfu_display_frame *frame);
+    int32_t (*changed)(const struct vfu_host *host, int32_t display, uint32_t x, uint32_t y, uint32_t width,
+                       uint32_t height);
+};
+
 /* ---- the plugin, as the host sees it ----------------------------------------------------------------------- */
 
 struct vfu_plugin {
