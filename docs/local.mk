@@ -19,3 +19,4 @@ EXTRA_DIST += docs/testdev.md docs/testing.md
 EXTRA_DIST += docs/virtio.md docs/devices/virtio-rng.md
 EXTRA_DIST += docs/devices/pci-endpoint-test.md
 EXTRA_DIST += docs/grading.md
+EXTRA_DIST += docs/devices/bochs-display.md docs/images/bochs-display.png

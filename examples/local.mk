@@ -2,6 +2,8 @@
 # Device models in Lua, one file each, with its test beside it.
 
 EXAMPLES = \
+	examples/bochs-display.lua \
+	examples/bochs-display_test.lua \
 	examples/edu.lua \
 	examples/edu_test.lua \
 	examples/gpio-idio-16.lua \

@@ -197,6 +197,7 @@ check-local:
 endif
 
 GUEST_TESTS = \
+	tests/guest/bochs-display.test \
 	tests/guest/edu.test \
 	tests/guest/endpoint.test \
 	tests/guest/gpio-idio-16.test \
@@ -215,7 +216,10 @@ GUEST_TOOLS = \
 	tests/guest/mkinitramfs.sh \
 	tests/guest/qemu.sh \
 	tests/guest/qmp.py \
+	tests/guest/picture.py \
 	tests/guest/setup.sh \
+	tests/guest/bochs-display.guest \
+	tests/guest/draw.c \
 	tests/guest/edu.c \
 	tests/guest/edu.guest \
 	tests/guest/endpoint-setup.sh \
