@@ -5,7 +5,7 @@ BEGIN {
     base["void"] = "c_void"; base["char"] = "c_char"; base["double"] = "f64"
     base["uint8_t"] = "u8"; base["uint16_t"] = "u16"; base["uint32_t"] = "u32"; base["uint64_t"] = "u64"
     base["int32_t"] = "i32"; base["int64_t"] = "i64"
-    raw["type"] = "r#type"; raw["match"] = "r#match"; raw["self"] = "self_"
+    raw["type"] = "r#type"; raw["match"] = "r#match"; raw["fn"] = "r#fn"; raw["self"] = "self_"
     print "// SPDX-License-Identifier: BSD-3-Clause"
     print "//"
     print "// vfu.rs - vfu/plugin.h for Rust: the same names and the same layout. Made from the header, which says what"
@@ -22,6 +22,12 @@ BEGIN {
     print "/// The pointer to a string of the host's: c(b\"name\\0\")."
     print "pub const fn c(text: &'static [u8]) -> *const c_char {"
     print "    text.as_ptr() as *const c_char"
+    print "}"
+    print ""
+    print "/// The host knows what is in it."
+    print "#[repr(C)]"
+    print "pub struct vfu_stream {"
+    print "    hidden: [u8; 0],"
     print "}"
 }
 

@@ -16,6 +16,12 @@ pub const fn c(text: &'static [u8]) -> *const c_char {
     text.as_ptr() as *const c_char
 }
 
+/// The host knows what is in it.
+#[repr(C)]
+pub struct vfu_stream {
+    hidden: [u8; 0],
+}
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct vfu_enum {
@@ -599,7 +605,7 @@ pub struct vfu_stream_spec {
     pub struct_size: u32,
     pub reserved: u32,
     pub spec: *const c_char,
-    pub fn: Option<unsafe extern "C" fn(*mut c_void, u32)>,
+    pub r#fn: Option<unsafe extern "C" fn(*mut c_void, u32)>,
     pub arg: *mut c_void,
 }
 impl vfu_stream_spec {
