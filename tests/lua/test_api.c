@@ -23,6 +23,7 @@
 
 /* In the order of the manual: that of sdk/lua/local.mk. */
 static const char *const library[] = { LIBRARY "vfu.lua", LIBRARY "spec.lua", LIBRARY "device.lua", LIBRARY "memory.lua",
+                                       LIBRARY "virtio.lua",
                                        LIBRARY "stream.lua", LIBRARY "wrap.lua", LIBRARY "ffi.lua", LIBRARY "client.lua",
                                        LIBRARY "test.lua", NULL };
 
@@ -35,6 +36,7 @@ static const char *const elsewhere[] = { "vfu.client", "vfu.test", "vfu.Dut", "v
 static const char script[] =
     "local vfu = require 'vfu'\n"
     "require 'ffi'\n"
+    "require 'vfu.virtio'\n"
     "local d = vfu.device('d', { pci = { vendor = 1, device = 2, intx = true }, dma = { map = true },\n"
     "  needs = { 'ffi' } })\n"
     "b = d:bar(0, { size = 4096, doorbells = { { 0, 4 }, { 8, 4, match = 5 } } }, {\n"
@@ -146,6 +148,8 @@ static const struct {
     { "vfu.ConfigSpec.", "lua/declare.c", "\nint declare_config(", "options[] = {" },
     { "vfu.CapSpec.", "lua/declare.c", "\nstatic void read_caps(", "options[] = {" },
     { "vfu.DoorbellSpec.", "lua/doorbell.c", "\nstatic void read_bell(", "options[] = {" },
+    { "vfu.VirtioSpec.", "lua/virtio.c", "\nstatic int device_new(", "options[] = {" },
+    { "vfu.VirtioQueue.", "lua/virtio.c", "\nstatic void read_queues(", "options[] = {" },
     { "vfu.WrapSpec.", "lua/wrap.c", "\nstatic int inner_wrap(", "options[] = {" },
     { "vfu.RegSpec.", "lua/map.c", "\nstatic void read_reg_options(", "options[] = {" },
     { "vfu.FlagSpec.", "lua/map.c", "\nstatic void read_field_tail(", "options[] = {" },
@@ -219,6 +223,8 @@ static void test_names(void **state)
     mark_table(defs, L, "vfu", ".", &missing);
     lua_getfield(L, -1, "ffi");
     mark_table(defs, L, "ffi", ".", &missing);
+    lua_getfield(L, -1, "vfu.virtio");
+    mark_table(defs, L, "vfu.virtio", ".", &missing);
     lua_pop(L, 1);
 
     lua_rawgeti(L, LUA_REGISTRYINDEX, ((struct script *)f->self)->members_ref);
@@ -257,6 +263,12 @@ static void test_names(void **state)
     for (const char *const *p = (const char *const[]){ "vfu.Plugin:wrap", "vfu.Plugin.name", "vfu.Plugin.version",
                                                        "vfu.Plugin.summary", "vfu.Device.inner", NULL }; *p; p++)
         mark(defs, *p, &missing); /* of scripts that wrap a plugin: tests/protocol/test_wrap.c */
+    for (const char *const *p = (const char *const[]){ "vfu.VirtioDevice.queue", "vfu.VirtioDevice:feature",
+                                                       "vfu.VirtioDevice:config_changed", "vfu.VirtioDevice:broken",
+                                                       "vfu.Chain.readable", "vfu.Chain.writable", "vfu.Chain.id",
+                                                       "vfu.Chain.queue", "vfu.Chain.alive", "vfu.Chain:read",
+                                                       "vfu.Chain:write", "vfu.Chain:done", NULL }; *p; p++)
+        mark(defs, *p, &missing); /* of virtio devices: examples/virtio-rng_test.lua */
     mark(defs, "vfu.Bar.read", &missing); /* test_bar */
     mark(defs, "vfu.Bar.write", &missing);
     mark(defs, "vfu.Bar.ram", &missing);
