@@ -151,6 +151,7 @@ static const struct {
     { "vfu.VirtioSpec.", "lua/virtio.c", "\nstatic int device_new(", "options[] = {" },
     { "vfu.VirtioQueue.", "lua/virtio.c", "\nstatic void read_queues(", "options[] = {" },
     { "vfu.WrapSpec.", "lua/wrap.c", "\nstatic int inner_wrap(", "options[] = {" },
+    { "vfu.Frame.", "lua/display.c", "\nstatic int display_show(", "options[] = {" },
     { "vfu.RegSpec.", "lua/map.c", "\nstatic void read_reg_options(", "options[] = {" },
     { "vfu.FlagSpec.", "lua/map.c", "\nstatic void read_field_tail(", "options[] = {" },
     { "vfu.FieldSpec.", "lua/map.c", "\nstatic void read_field_tail(", "options[] = {" },
@@ -248,6 +249,7 @@ static void test_names(void **state)
     mark_type(defs, L, "timer", "vfu.Timer", &missing);
     mark_type(defs, L, "qmp", "vfu.Qmp", &missing);
     mark_type(defs, L, "stream", "vfu.Stream", &missing);
+    mark_type(defs, L, "display", "vfu.Display", &missing);
     for (int i = 0; hooks_on_names[i]; i++) {
         snprintf(name, sizeof name, "vfu.OnHooks.%s", hooks_on_names[i]);
         mark(defs, name, &missing);
