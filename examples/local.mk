@@ -28,8 +28,11 @@ dist_examples_DATA = $(EXAMPLES)
 # Things that go wrong: docs/faults.md. Each wraps ../edu.lua.
 FAULTS = \
 	examples/faults/lost-interrupt.lua \
+	examples/faults/lost-interrupt_test.lua \
 	examples/faults/slow-register.lua \
-	examples/faults/third-dma.lua
+	examples/faults/slow-register_test.lua \
+	examples/faults/third-dma.lua \
+	examples/faults/third-dma_test.lua
 faultsdir = $(examplesdir)/faults
 dist_faults_DATA = $(FAULTS)
 
