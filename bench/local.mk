@@ -65,3 +65,10 @@ testbench: all
 	VFU_HOST='$(abs_top_builddir)/vfu-host' VFU_CLIENT='$(abs_top_builddir)/vfu-client' VFU_SRCDIR='$(abs_top_srcdir)' \
 		$(SHELL) $(srcdir)/bench/tests.sh $(BENCHFLAGS)
 .PHONY: testbench
+
+# Random bytes in a guest, beside QEMU's own virtio-rng: make guestbench BENCHFLAGS=--quick
+EXTRA_DIST += bench/rng.sh bench/rng.guest
+guestbench: all
+	VFU_HOST='$(abs_top_builddir)/vfu-host' VFU_BUILDDIR='$(abs_top_builddir)' VFU_SRCDIR='$(abs_top_srcdir)' \
+		bash $(srcdir)/bench/rng.sh $(BENCHFLAGS)
+.PHONY: guestbench
