@@ -263,7 +263,7 @@ void rig_start(struct rig *rig, uint64_t features)
 
 void rig_poke(struct rig *rig, uint64_t addr, uint64_t value, uint32_t size)
 {
-    vfu_virtq_put_le(at(rig, addr, size), value, size);
+    vfu_virtq_put_le(rig->memory + (addr - RIG_BASE), value, size);
 }
 
 uint64_t rig_peek(const struct rig *rig, uint64_t addr, uint32_t size)
