@@ -48,6 +48,7 @@ lua_lua_la_SOURCES = \
 	lua/virtio.c \
 	lua/virtio_private.h \
 	lua/wrap.c \
+	lua/wrap_private.h \
 	lua/wraphook.c
 nodist_lua_lua_la_SOURCES =
 lua_lua_la_CFLAGS = $(AM_CFLAGS) $(LUA_CFLAGS) $(FFI_CFLAGS)

@@ -70,7 +70,7 @@ static uint64_t read_features(lua_State *L, struct script *s)
     }
     luaL_checktype(L, -1, LUA_TTABLE);
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-        lua_Integer bit;
+        lua_Integer bit = 0;
 
         if (lua_type(L, -2) != LUA_TSTRING || !util_integer(L, -1, &bit))
             luaL_error(L, "virtio.device: features is a table {NAME = bit}");

@@ -112,7 +112,7 @@ def shell(line):
     line.until(b"# ")
     line.send(b"exit\r")
     log_in(line)
-    line.send(b"trap 'echo hung >/tmp/hung' HUP; echo armed\r")
+    line.send(b"echo $$ >/tmp/shell; echo armed\r")
     line.until(b"\narmed\r\n")
     line.close()
     time.sleep(3)  # a terminal that is opened again before the host has looked was never closed
