@@ -19,6 +19,7 @@
 #   -A STRING         more kernel command line        -x STRING more QEMU arguments (split at blanks)
 #   -q PATH           QMP socket                      -T PATTERN QEMU trace events, to trace.log (-l)
 #   -l DIR            keep console.log, qemu.log, trace.log there
+#   -i FILE           QEMU writes its process id there
 #   -p                power off by ACPI, so that QEMU takes its devices down in order
 #   -r                a reset lets the guest boot again, instead of ending QEMU
 #   -v                kernel messages on the console
@@ -29,8 +30,8 @@ set -u
 here=$(cd "$(dirname "$0")" && pwd)
 export VFU_GUEST=${VFU_GUEST:-${VFU_GUEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vfu-guest}}
 sockets=() files=() accel=tcg memory=256 cpus=1 limit=60 machine=q35 kernel=default share=on
-folder= remap= coldplug= append= extra= qmp= trace= logs= poweroff= reboot=-no-reboot verbose= ports= wait=10
-while getopts s:Pf:a:m:c:t:M:k:nIH:CA:x:q:T:l:prvw: o; do
+folder= remap= coldplug= append= extra= qmp= trace= logs= pidfile= poweroff= reboot=-no-reboot verbose= ports= wait=10
+while getopts s:Pf:a:m:c:t:M:k:nIH:CA:x:q:T:l:i:prvw: o; do
     case $o in
     s) sockets+=("$OPTARG") ;;
     P) ports=1 ;;
@@ -50,6 +51,7 @@ while getopts s:Pf:a:m:c:t:M:k:nIH:CA:x:q:T:l:prvw: o; do
     q) qmp=$OPTARG ;;
     T) trace=$OPTARG ;;
     l) logs=$OPTARG ;;
+    i) pidfile=$OPTARG ;;
     p) poweroff=1 ;;
     r) reboot= ;;
     v) verbose=1 ;;
@@ -104,6 +106,7 @@ esac
 [ -z "$remap" ] || args+=(-device intel-iommu,intremap=on,caching-mode=on)
 [ -z "$folder" ] || args+=(-virtfs "local,path=$folder,mount_tag=share,security_model=none")
 [ -z "$qmp" ] || args+=(-qmp "unix:$qmp,server=on,wait=off")
+[ -z "$pidfile" ] || args+=(-pidfile "$pidfile")
 [ -z "$trace" ] || args+=(-trace "$trace" -D "$logs/trace.log")
 
 n=0

@@ -106,9 +106,9 @@ guest_run()
 # guest_start BOOT-ARGUMENT...: boot in the background; its console is read by guest_until
 guest_start()
 {
-    rm -f "$guest_work/console"
+    rm -f "$guest_work/console" "$guest_work/qemu.pid"
     mkfifo "$guest_work/console"
-    "$guest_tools/boot.sh" -s "$guest_socket" "$@" >"$guest_work/console" 2>&1 &
+    "$guest_tools/boot.sh" -i "$guest_work/qemu.pid" -s "$guest_socket" "$@" >"$guest_work/console" 2>&1 &
     guest_boot_pid=$!
     exec {guest_console}<"$guest_work/console"
 }
@@ -128,11 +128,16 @@ guest_until()
 # guest_kill: SIGKILL to the QEMU of guest_start, whatever it does
 guest_kill()
 {
-    local limit qemu status
-    limit=$(pgrep -P "$guest_boot_pid" timeout)
-    qemu=$(pgrep -P "${limit:-0}" | head -n 1)
-    kill -KILL "${qemu:-0}"
-    status=$?
+    local status
+    # never "kill 0", which would end the test and all it has started
+    if [ -s "$guest_work/qemu.pid" ]; then
+        kill -KILL "$(cat "$guest_work/qemu.pid")"
+        status=$?
+    else
+        echo "# QEMU has written no process id"
+        status=1
+        kill "$guest_boot_pid"
+    fi
     guest_stop
     return $status
 }
