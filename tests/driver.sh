@@ -27,13 +27,14 @@ if [ -z "$log" ] || [ -z "$trs" ] || [ $# -eq 0 ]; then
 fi
 
 limit=${VFU_TEST_LIMIT:-120}
+begin=$(date +%s)
 case "$VFU_SANITIZERS: $VFU_NOT_UNDER_TSAN " in
 thread:*" $name "*) set -- echo "1..0 # SKIP leaves a signal handler by a jump, which the thread sanitizer cannot follow" ;;
 esac
 CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 5 "$limit" "$@" </dev/null >"$log" 2>&1
 status=$?
 
-awk -v name="$name" -v status="$status" -v limit="$limit" -v hard="$hard" -v expect="$expect" -v trs="$trs" '
+awk -v name="$name" -v status="$status" -v limit="$limit" -v took="$(($(date +%s) - begin))" -v hard="$hard" -v expect="$expect" -v trs="$trs" '
 function result(kind, what, shown)
 {
     if (kind == "ERROR" && hard == "no")
@@ -60,7 +61,9 @@ function result(kind, what, shown)
 }
 /^Bail out!/ { result("ERROR", $0) }
 END {
-    if (status == 124 || status == 137)
+    if (status == 137 && took < limit)
+        result("ERROR", "killed after " took " s")
+    else if (status == 124 || status == 137)
         result("ERROR", "ended after its time limit of " limit " s")
     else if (!planned && !seen) {
         if (status == 0) result("PASS", "", 1)
