@@ -13,12 +13,16 @@ AM_TESTS_ENVIRONMENT = \
 	VFU_SRCDIR='$(abs_top_srcdir)'; export VFU_SRCDIR; \
 	VFU_CC='$(CC)'; export VFU_CC; \
 	VFU_SANITIZERS='$(VFU_SANITIZERS)'; export VFU_SANITIZERS; \
+	VFU_LISTED_TESTS='$(LISTED_TESTS)'; export VFU_LISTED_TESTS; \
 	VFU_NOT_UNDER_TSAN='$(NOT_UNDER_TSAN)'; export VFU_NOT_UNDER_TSAN; \
 	ASAN_OPTIONS=$${ASAN_OPTIONS-detect_leaks=1}; export ASAN_OPTIONS; \
 	UBSAN_OPTIONS=$${UBSAN_OPTIONS-print_stacktrace=1}; export UBSAN_OPTIONS;
 
 # Tests of memory that goes away: the thread sanitizer loses its way where a signal handler is left by a jump.
 NOT_UNDER_TSAN = tests/unit/test_dma tests/unit/test_fault
+
+# All there are, for listed.test: TESTS may have been narrowed on the command line.
+LISTED_TESTS = $(UNIT_TESTS) $(PROTOCOL_TESTS) $(SCRIPT_TESTS) $(LUA_TESTS) $(LUA_SCRIPT_TESTS) $(ROBUST_TESTS) $(ABI_TESTS) $(GUEST_TESTS)
 
 LDADD = core/libcore.la $(CMOCKA_LIBS)
 
@@ -27,6 +31,7 @@ SCRIPT_TESTS = \
 	tests/bring-up.test \
 	tests/filter.test \
 	tests/lab.test \
+	tests/listed.test \
 	tests/manual.test \
 	tests/protocol/live.test \
 	tests/protocol/vfu-client.test \
@@ -206,7 +211,6 @@ GUEST_TESTS = \
 	tests/guest/serial-16550.test \
 	tests/guest/reload.test \
 	tests/guest/shelf.test \
-	tests/guest/tutorial.test
 	tests/guest/tutorial.test \
 	tests/guest/virtio-rng.test
 
@@ -233,7 +237,6 @@ GUEST_TOOLS = \
 	tests/guest/serial.py \
 	tests/guest/reload.guest \
 	tests/guest/shelf.guest \
-	tests/guest/tutorial.guest
 	tests/guest/tutorial.guest \
 	tests/guest/virtio-rng.guest
 
