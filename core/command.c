@@ -39,6 +39,8 @@ static int open_twin(struct session *s, int *theirs)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return -errno;
     error = transport_open(&s->twin, pair[0]);
+    s->twin.tap = s->main.tap;
+    s->twin.tap_note = "twin socket";
     if (!error) {
         s->twin_watch.fd = pair[0];
         s->twin_watch.events = EPOLLIN | EPOLLRDHUP | EPOLLET;
@@ -344,7 +346,7 @@ static int handle_region_read(struct session *s, struct message *m)
         watch_refused(s->dev, access.region, access.offset, access.count, NULL, false);
         return refuse_access(s, m, &access);
     }
-    if (access.count >= SESSION_DIRECT_MIN && (region = device_region(s->dev, access.region)) &&
+    if (access.count >= SESSION_DIRECT_MIN && !transport_traced(&s->main) && (region = device_region(s->dev, access.region)) &&
         (plain = region_plain(region, access.offset, access.count, false))) {
         memcpy(session_reply(s, sizeof access), &access, sizeof access);
         s->direct = plain;

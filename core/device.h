@@ -37,6 +37,7 @@
 #include "core/report.h"
 #include "core/stream.h"
 #include "core/timers.h"
+#include "core/tracefile.h"
 #include "core/transfer.h"
 #include "core/watch.h"
 
@@ -108,6 +109,7 @@ struct device {
     uint64_t guest_errors;
     uint64_t refusals; /* requests answered with an error */
     int client_fd;     /* of the session, -1: none */
+    struct tracefile_tap tap; /* of its messages; set before its thread starts */
     /* Who hears of events: see device_tell. Set before the device's thread starts. */
     void (*tell)(void *ctx, struct json_t *event);
     void *tell_ctx;

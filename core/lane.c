@@ -91,8 +91,9 @@ static bool one(struct session *s)
 
 void lane_run(struct session *s)
 {
-    /* Descriptors have to find their message, and one reply that carries some leaves before others come. */
-    if (!s->negotiated || s->main.nin || s->main.nout || s->sinking)
+    /* Descriptors have to find their message, one reply that carries some leaves before others come, and the message
+     * trace has each message from transport_next. */
+    if (!s->negotiated || s->main.nin || s->main.nout || s->sinking || transport_traced(&s->main))
         return;
     while (s->main.rx_head != s->main.rx_tail && one(s))
         ;

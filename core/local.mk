@@ -142,6 +142,8 @@ core_libcore_la_SOURCES = \
 	core/timers.h \
 	core/trace.c \
 	core/trace.h \
+	core/tracefile.c \
+	core/tracefile.h \
 	core/transfer.c \
 	core/transfer.h \
 	core/transport.c \

@@ -24,6 +24,7 @@
 #include "core/skeleton.h"
 #include "core/socketpath.h"
 #include "core/follow.h"
+#include "core/tracefile.h"
 
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2
@@ -38,6 +39,7 @@ struct host_process {
     uint32_t nservers;
     struct loop_watch signals;
     struct follow *follow; /* --reload */
+    struct tracefile *trace; /* --trace */
     sigset_t caught;
     pid_t child; /* --run */
     int status;
@@ -214,6 +216,19 @@ static void client_gone(struct server *server)
         stop_process(0); /* it was handed one connection, and that has ended */
 }
 
+/* Its socket has a name in the message trace, as the device has. */
+static int trace_device(struct server *server, int fd)
+{
+    char text[32];
+    int error;
+
+    snprintf(text, sizeof text, "fd %d", fd);
+    error = tracefile_device(process.trace, server->dev->name, server->path ? server->path : text, &server->dev->tap);
+    if (error)
+        log_error(server->dev->name, "no memory for its message trace");
+    return error;
+}
+
 static int start_servers(void)
 {
     for (uint32_t i = 0; i < process.nservers; i++) {
@@ -222,6 +237,8 @@ static int start_servers(void)
         int fd = streams_start(&server->dev->streams) ? -1 : open_socket(server, option);
 
         if (fd < 0 || (!server->path && open_control(server, option)))
+            return EXIT_FAILED;
+        if (process.trace && trace_device(server, fd))
             return EXIT_FAILED;
         server->client_gone = client_gone;
         server->neighbours = process.nservers > 1;
@@ -502,8 +519,10 @@ static int serve(void)
         loop_run(&process.loop);
         status = process.status;
     }
-    if (!stop_servers())
+    if (!stop_servers()) {
+        tracefile_flush(process.trace);
         _exit(EXIT_FAILED); /* a thread is stuck in a plugin: nothing can be taken down under it */
+    }
     drop_collection();
     follow_free(process.follow);
     if (write_coverage() && !status)
@@ -527,6 +546,12 @@ int main(int argc, char **argv)
         return status == -EINVAL ? EXIT_USAGE : status ? EXIT_FAILED : 0;
     }
     raise_limits();
+    /* A FIFO may be waited for, which the user can end: before signals are caught. */
+    if (process.options.mode == MODE_SERVE && process.options.tracefile &&
+        tracefile_open(&process.trace, process.options.tracefile, process.options.trace_snap)) {
+        options_free(&process.options);
+        return EXIT_FAILED;
+    }
     if (fault_init() || loop_init(&process.loop) || catch_signals()) {
         log_error(NULL, "cannot start: %s", strerror(errno));
         return EXIT_FAILED;
@@ -535,6 +560,7 @@ int main(int argc, char **argv)
     if (!status)
         status = process.options.mode == MODE_SERVE ? serve() : report();
     unload_devices();
+    tracefile_close(process.trace);
     if (process.signals.fd >= 0)
         close(process.signals.fd);
     loop_fini(&process.loop);

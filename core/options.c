@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "core/params.h"
 #include "core/plugin.h"
+#include "core/tracefile.h"
 
 enum {
     OPT_PLUGIN = 256,
@@ -29,6 +30,8 @@ enum {
     OPT_SPIN_US,
     OPT_SPIN,
     OPT_COVERAGE,
+    OPT_TRACE,
+    OPT_TRACE_SNAP,
     OPT_CHECK,
     OPT_NEW,
     OPT_LANG,
@@ -54,6 +57,8 @@ static const struct option longs[] = {
     { "spin-us", required_argument, NULL, OPT_SPIN_US },
     { "spin", required_argument, NULL, OPT_SPIN },
     { "coverage", required_argument, NULL, OPT_COVERAGE },
+    { "trace", required_argument, NULL, OPT_TRACE },
+    { "trace-snap", required_argument, NULL, OPT_TRACE_SNAP },
     { "check", no_argument, NULL, OPT_CHECK },
     { "new", required_argument, NULL, OPT_NEW },
     { "lang", required_argument, NULL, OPT_LANG },
@@ -102,6 +107,8 @@ static const char help_text[] =
     "  -v                   print each access by name, and say more (level info); -vv: level debug\n"
     "  --coverage FILE      write which registers and fields were touched, and what met nothing, at the\n"
     "                       end and on SIGUSR1; FILE ends in .txt, .json or .xml, or is - (text)\n"
+    "  --trace FILE         write each message of the protocol to FILE, in the pcapng format of Wireshark\n"
+    "  --trace-snap SIZE    bytes of each message that the trace keeps (64K)\n"
     "  --spin N             name a register that is read more than N times a second without a change\n"
     "\n"
     "  --log-level L        how much to say: error, warn (as without it), info or debug\n"
@@ -293,12 +300,26 @@ static int take_numbers(struct options *options, int option, const char *text)
         if (params_parse_int(text, &value) || value < (1 << 20))
             return usage("--memory-limit %s: a size of at least 1M", text);
         options->limits.memory_limit = (uint64_t)value;
+    } else if (option == OPT_TRACE_SNAP) {
+        if (params_parse_int(text, &value) || value < TRACEFILE_SNAP_MIN || value > TRACEFILE_SNAP_MAX)
+            return usage("--trace-snap %s: 64 to 1M bytes", text);
+        options->trace_snap = (uint32_t)value;
     } else {
         seconds = strtod(text, &end);
         if (end == text || *end || !(seconds >= 0.001 && seconds <= 3600))
             return usage("--hook-budget %s: 0.001 to 3600 seconds", text);
         options->limits.hook_budget = (uint64_t)(seconds * 1e9);
     }
+    return -1;
+}
+
+static int take_trace(struct options *options, const char *path)
+{
+    if (*path == '\0' || strcmp(path, "-") == 0)
+        return usage("--trace needs a file; a FIFO will do, for a reader that looks on%s", "");
+    if (options->tracefile)
+        return usage("--trace is given twice: one file takes the messages of all devices%s", "");
+    options->tracefile = path;
     return -1;
 }
 
@@ -370,8 +391,11 @@ static int take_option(struct options *options, int option, char *argument)
             return usage("--coverage %s: the name ends in .txt, .json or .xml, or is - for standard output", argument);
         options->coverage = argument;
         return -1;
+    case OPT_TRACE:
+        return take_trace(options, argument);
     case OPT_SPIN:
     case OPT_SPIN_US:
+    case OPT_TRACE_SNAP:
     case OPT_HOOK_BUDGET:
     case OPT_MEMORY_LIMIT:
         return take_numbers(options, option, argument);
@@ -390,6 +414,7 @@ int options_parse(struct options *options, int argc, char **argv)
 
     *options = (struct options){
         .limits = { .struct_size = sizeof options->limits, .hook_budget = 1000000000u, .memory_limit = 64u << 20 },
+        .trace_snap = TRACEFILE_SNAP,
     };
     opterr = 0;
     /* '-': words come in their place, since a KEY=VALUE belongs to the --plugin before it. ':': tell what is missing. */

@@ -37,6 +37,8 @@ struct options {
     uint32_t spin_us;
     const char *coverage; /* FILE, NULL: none */
     bool trace; /* -v */
+    const char *tracefile; /* --trace FILE, NULL: none */
+    uint32_t trace_snap;
     uint64_t spin; /* reads a second that are polling, 0: any number is fine */
     struct vfu_limits limits;
 };

@@ -170,10 +170,10 @@ static void answer(struct session *s, const struct message *m, uint8_t *room, in
             return;
     }
     put_header(room, &m->header, payload + (error ? 0 : s->direct_size), error);
-    transport_commit(&s->main, HEADER + payload);
     if (s->ncarry)
         transport_carry(&s->main, HEADER + payload, s->carry, s->ncarry, s->carry_close);
-    else if (!error && s->direct_size)
+    transport_commit(&s->main, HEADER + payload);
+    if (!error && s->direct_size)
         transport_append_memory(&s->main, s->direct, s->direct_size);
 }
 
@@ -234,7 +234,7 @@ static void try_sink(struct session *s)
     uint8_t *plain;
     size_t have;
 
-    if (!transport_peek(&s->main, &header, &body, &have) || have < sizeof access || !s->negotiated ||
+    if (transport_traced(&s->main) || !transport_peek(&s->main, &header, &body, &have) || have < sizeof access || !s->negotiated ||
         header.command != VFU_CMD_REGION_WRITE || (header.flags & VFU_MSG_TYPE_MASK) != VFU_MSG_COMMAND ||
         header.size < HEADER + sizeof access + SESSION_DIRECT_MIN)
         return;
@@ -496,6 +496,7 @@ int session_open(struct session **out, struct device *dev, int fd, void (*gone)(
     s->main_watch = (struct loop_watch){ .fd = fd, .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .fn = main_ready };
     s->twin_watch.fn = twin_ready;
     error = transport_open(&s->main, fd);
+    s->main.tap = dev->tap;
     if (!error)
         error = loop_add(&dev->loop, &s->main_watch);
     if (error) {

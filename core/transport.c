@@ -2,6 +2,8 @@
 /*
  * transport - bytes and descriptors in and out of one socket. Runs on its session's thread; no locks.
  *
+ * With a message trace a message is in it when it is first handed out, or committed: before what it causes.
+ *
  * A bulk receive glues messages together and ends at one that carries descriptors, so descriptors belong to the
  * message that holds the last byte of the receive they came with, whether that message is whole yet or not.
  */
@@ -42,6 +44,64 @@ int transport_open(struct transport *t, int fd)
     return 0;
 }
 
+/* ---- the message trace */
+
+static void trace_message(struct transport *t, const uint8_t *bytes, uint64_t have, uint32_t size, uint32_t nfds,
+                          enum tracefile_direction direction, const char *note)
+{
+    tracefile_put(&t->tap, &(struct tracefile_message){
+        .bytes = bytes,
+        .have = have < size ? (uint32_t)have : size,
+        .size = size,
+        .nfds = nfds,
+        .direction = direction,
+        .note = note ? note : t->tap_note,
+    });
+}
+
+/* The message at the front, once, however often it is asked for. */
+static void trace_in(struct transport *t, const struct message *message)
+{
+    uint64_t have = t->rx_tail - t->rx_head;
+
+    if (t->traced > t->rx_position)
+        return;
+    t->traced = t->rx_position + (message->header.size ? message->header.size : 1);
+    if (message->header.size < sizeof message->header || message->header.size > TRANSPORT_MAX_MESSAGE)
+        trace_message(t, t->rx + t->rx_head, have, (uint32_t)have, 0, TRACEFILE_IN, "not a message: its size makes no sense");
+    else
+        trace_message(t, t->rx + t->rx_head, have, message->header.size, message->nfds, TRACEFILE_IN,
+                      message->fds_lost ? "some fds were lost" : NULL);
+}
+
+/* What was still there when the connection ended. */
+static void trace_rest(struct transport *t)
+{
+    const uint8_t *at = t->rx + t->rx_head, *end = t->rx + t->rx_tail;
+    struct vfu_msg_header header;
+
+    if (t->traced > t->rx_position)
+        at += t->traced - t->rx_position < (uint64_t)(end - at) ? t->traced - t->rx_position : (uint64_t)(end - at);
+    while (at != end) {
+        uint32_t have = (uint32_t)(end - at), size = have;
+
+        if (have >= sizeof header) {
+            memcpy(&header, at, sizeof header);
+            size = header.size < sizeof header || header.size > TRANSPORT_MAX_MESSAGE ? have : header.size;
+        }
+        trace_message(t, at, have, size, 0, TRACEFILE_IN,
+                      size > have || have < sizeof header ? "cut short: the connection ended" : "not handled: the connection ended");
+        at += size < have ? size : have;
+    }
+}
+
+void transport_trace_out(struct transport *t, size_t size)
+{
+    bool carries = t->nout && t->out_end == t->tx_tail;
+
+    trace_message(t, t->tx + t->tx_tail - size, size, (uint32_t)size, carries ? t->nout : 0, TRACEFILE_OUT, NULL);
+}
+
 /* What the client has sent and no command has taken. */
 static void close_all(const int *fds, uint32_t n)
 {
@@ -61,6 +121,8 @@ static void forget_out(struct transport *t)
 
 void transport_close(struct transport *t)
 {
+    if (t->tap.file)
+        trace_rest(t);
     for (uint32_t i = 0; i < t->nin; i++)
         close_all(t->in[i].fds, t->in[i].n);
     t->nin = 0;
@@ -194,14 +256,19 @@ int transport_next(struct transport *t, struct message *message)
     memcpy(&message->header, t->rx + t->rx_head, sizeof message->header);
     message->nfds = 0;
     message->fds_lost = false;
-    if (message->header.size < sizeof message->header || message->header.size > TRANSPORT_MAX_MESSAGE)
+    if (message->header.size < sizeof message->header || message->header.size > TRANSPORT_MAX_MESSAGE) {
+        if (t->tap.file)
+            trace_in(t, message);
         return -EINVAL;
+    }
     if (have < message->header.size)
         return 0;
     message->body = t->rx + t->rx_head + sizeof message->header;
     message->size = message->header.size - (uint32_t)sizeof message->header;
     if (t->nin)
         claim_fds(t, message);
+    if (t->tap.file)
+        trace_in(t, message);
     return 1;
 }
 
@@ -294,8 +361,8 @@ bool transport_can_carry(const struct transport *t)
 
 void transport_carry(struct transport *t, size_t size, const int *fds, uint32_t n, bool close_after)
 {
-    t->out_end = t->tx_tail;
-    t->out_start = t->tx_tail - size;
+    t->out_start = t->tx_tail;
+    t->out_end = t->tx_tail + size;
     memcpy(t->out, fds, n * sizeof(int));
     t->nout = n;
     t->close_out = close_after;

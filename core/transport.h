@@ -15,6 +15,8 @@
 
 #include <vfu/protocol.h>
 
+#include "core/tracefile.h"
+
 /* Descriptors taken with one message, and what VERSION offers as max_msg_fds. */
 #define TRANSPORT_FDS 16u
 /* The data one message may carry, and room for everything that stands before it. */
@@ -60,6 +62,10 @@ struct transport {
     uint32_t nout;
     bool close_out;
     int out[TRANSPORT_FDS];
+    /* The message trace; set right after transport_open. What is before `traced` in the stream is in it. */
+    struct tracefile_tap tap;
+    const char *tap_note; /* of every message, or NULL */
+    uint64_t traced;
 };
 
 enum transport_result {
@@ -106,11 +112,20 @@ static inline bool transport_has_room(const struct transport *t, size_t size)
 {
     return !t->memory_left && TRANSPORT_TX_ROOM - t->tx_tail >= size;
 }
+/* One message. */
+void transport_trace_out(struct transport *t, size_t size);
 static inline void transport_commit(struct transport *t, size_t size)
 {
     t->tx_tail += size;
+    if (t->tap.file)
+        transport_trace_out(t, size);
 }
-/* The last `size` committed bytes are a message that carries these descriptors. -EAGAIN while another waits to leave. */
+/* Messages are traced: each has to be in a buffer as a whole, and to pass through here. */
+static inline bool transport_traced(const struct transport *t)
+{
+    return t->tap.file;
+}
+/* The `size` bytes to be committed next are a message that carries these descriptors. Not while another waits to leave. */
 bool transport_can_carry(const struct transport *t);
 void transport_carry(struct transport *t, size_t size, const int *fds, uint32_t n, bool close_after);
 /* `size` bytes of `memory` follow what is committed, without a copy. The memory must stay. One at a time: until it has

@@ -810,9 +810,9 @@ static void test_carried_leave_alone(void **state)
             put(1, 8);
             put(2, 8);
         }
-        put(3, 24);
         assert_true(transport_can_carry(&t));
         transport_carry(&t, HEADER + 24, fds, TRANSPORT_FDS, false);
+        put(3, 24);
         assert_false(transport_can_carry(&t));
         put(4, 8);
         assert_int_equal(transport_flush(&t), 0);
@@ -837,15 +837,15 @@ static void test_carried_are_closed(void **state)
     unsigned nfds;
 
     (void)state;
-    put(1, 8);
     transport_carry(&t, HEADER + 8, &fd, 1, true);
+    put(1, 8);
     assert_int_equal(transport_flush(&t), 0);
     assert_int_equal(fcntl(fd, F_GETFD), -1);
     assert_int_equal(take_packet(bytes, sizeof bytes, &nfds), HEADER + 8);
     assert_int_equal(nfds, 1);
     /* Never sent: transport_close does it, tear_down counts. */
-    put(2, 8);
     transport_carry(&t, HEADER + 8, &spare, 1, true);
+    put(2, 8);
 }
 
 static void test_memory_behind(void **state)
@@ -857,9 +857,9 @@ static void test_memory_behind(void **state)
 
     (void)state;
     for (int carried = 0; carried < 2; carried++) {
-        put(1, 16);
         if (carried)
             transport_carry(&t, HEADER + 16, &fd, 1, false);
+        put(1, 16);
         transport_append_memory(&t, (const uint8_t *)text, sizeof text);
         assert_true(transport_pending(&t));
         assert_null(transport_room(&t, 16));
@@ -975,8 +975,8 @@ static void test_room_while_carrying(void **state)
     (void)state;
     tiny_socket();
     put(1, 150000);
-    put(2, 8);
     transport_carry(&t, HEADER + 8, &fd, 1, true);
+    put(2, 8);
     sent = 2 * HEADER + 150008;
     assert_int_equal(transport_flush(&t), -EAGAIN);
     while (transport_room(&t, HEADER + 100000)) {
