@@ -447,6 +447,7 @@ static int catch_signals(void)
     sigaddset(&process.caught, SIGCHLD);
     sigaddset(&process.caught, SIGUSR1);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that has grown to ulimit -f is an error of its writer's */
     if (pthread_sigmask(SIG_BLOCK, &process.caught, NULL))
         return -EINVAL;
     process.signals = (struct loop_watch){
@@ -471,6 +472,7 @@ static int run_command_line(const char *command)
     if (process.child == 0) {
         sigprocmask(SIG_UNBLOCK, &process.caught, NULL);
         signal(SIGPIPE, SIG_DFL);
+        signal(SIGXFSZ, SIG_DFL);
         execl("/bin/sh", "sh", "-c", command, (char *)NULL);
         _exit(127);
     }

@@ -33,7 +33,7 @@
 
 #define ROOM (UINT64_C(8) << 20)     /* of the ring; only what is used is ever touched */
 #define STALL_NS 20000000            /* that a message waits for room */
-#define GIVE_UP_MS 2000              /* a reader that takes nothing at the end */
+#define GIVE_UP_MS 1000              /* a reader that takes nothing at the end */
 #define LAST_WORDS_MS 200            /* for the writer, in a process that ends */
 #define LINKTYPE_USER0 147u
 #define PADDED(n) (((n) + 3u) & ~3u)
@@ -59,7 +59,7 @@ struct tracefile {
     _Atomic uint64_t head, whole;
     uint64_t tail;
     _Atomic bool failed; /* the file takes nothing any more: logged */
-    bool ending, idle, stalled, warned;
+    bool closing, ending, idle, stalled, warned;
     struct count *counts; /* of each interface */
     uint32_t ninterfaces;
 };
@@ -117,7 +117,7 @@ static struct option text_option(uint16_t code, const char *text)
     return (struct option){ code, (uint16_t)(n < 4096 ? n : 4096), text };
 }
 
-/* Under the lock. Waits for the writer: a little, and not again until it has moved; `forever` is for the start. */
+/* Under the lock. Waits for the writer: a little, and not again until it has moved; `forever`: at the start and end. */
 static bool find_room(struct tracefile *file, uint32_t size, bool forever)
 {
     struct timespec until;
@@ -277,7 +277,7 @@ static void put_statistics(struct tracefile *file)
         } fixed = { .interface = i };
 
         now(fixed.time);
-        (void)put_block(file, BLOCK_STATISTICS, &fixed, sizeof fixed, "", 0, options, 2, false);
+        (void)put_block(file, BLOCK_STATISTICS, &fixed, sizeof fixed, "", 0, options, 2, true);
     }
 }
 
@@ -308,21 +308,23 @@ static void give_up(struct tracefile *file, int error)
     if (fstat(file->fd, &st) == 0 && S_ISREG(st.st_mode))
         (void)!ftruncate(file->fd, (off_t)file->whole);
     log_error(NULL, "--trace %s: %s; the trace ends here, the devices go on", file->path,
-              error == EPIPE ? "its reader has gone" : error == ETIMEDOUT ? "its reader takes nothing" : strerror(error));
+              error == EPIPE       ? "its reader has gone"
+              : error == ETIMEDOUT ? "its reader takes nothing"
+                                   : strerror(error));
 }
 
 /* A FIFO that is full: waits for its reader, at the end not for ever. 0 or an errno. */
 static int wait_for_reader(struct tracefile *file, int *waited)
 {
     struct pollfd one = { .fd = file->fd, .events = POLLOUT };
-    bool ending;
+    bool closing;
 
     if (poll(&one, 1, 50) == 0)
         *waited += 50;
     pthread_mutex_lock(&file->lock);
-    ending = file->ending;
+    closing = file->closing;
     pthread_mutex_unlock(&file->lock);
-    return ending && *waited >= GIVE_UP_MS ? ETIMEDOUT : 0;
+    return closing && *waited >= GIVE_UP_MS ? ETIMEDOUT : 0;
 }
 
 /* Without the lock: what is there is not touched. 0 or an errno; *n is what was written. */
@@ -557,6 +559,7 @@ void tracefile_close(struct tracefile *file)
         return;
     release_deadly();
     pthread_mutex_lock(&file->lock);
+    file->closing = true; /* a reader that takes nothing is given up, so that there is room, or an end */
     put_statistics(file);
     file->ending = true;
     pthread_cond_signal(&file->more);

@@ -27,7 +27,7 @@ struct tracefile_tap {
 
 enum tracefile_direction { TRACEFILE_IN = 1, TRACEFILE_OUT = 2 }; /* as in epb_flags */
 
-/* A message as it stands on the wire: `have` of its `size` bytes; it carries `nfds` descriptors. note: NULL or a remark. */
+/* A message as it stands on the wire, `have` of its `size` bytes, with `nfds` descriptors. note: NULL or a remark. */
 struct tracefile_message {
     const void *bytes;
     uint32_t have, size, nfds;

@@ -68,7 +68,8 @@ static void trace_in(struct transport *t, const struct message *message)
         return;
     t->traced = t->rx_position + (message->header.size ? message->header.size : 1);
     if (message->header.size < sizeof message->header || message->header.size > TRANSPORT_MAX_MESSAGE)
-        trace_message(t, t->rx + t->rx_head, have, (uint32_t)have, 0, TRACEFILE_IN, "not a message: its size makes no sense");
+        trace_message(t, t->rx + t->rx_head, have, (uint32_t)have, 0, TRACEFILE_IN,
+                      "not a message: its size makes no sense");
     else
         trace_message(t, t->rx + t->rx_head, have, message->header.size, message->nfds, TRACEFILE_IN,
                       message->fds_lost ? "some fds were lost" : NULL);
@@ -90,7 +91,8 @@ static void trace_rest(struct transport *t)
             size = header.size < sizeof header || header.size > TRANSPORT_MAX_MESSAGE ? have : header.size;
         }
         trace_message(t, at, have, size, 0, TRACEFILE_IN,
-                      size > have || have < sizeof header ? "cut short: the connection ended" : "not handled: the connection ended");
+                      size > have || have < sizeof header ? "cut short: the connection ended"
+                                                          : "not handled: the connection ended");
         at += size < have ? size : have;
     }
 }
@@ -121,7 +123,7 @@ static void forget_out(struct transport *t)
 
 void transport_close(struct transport *t)
 {
-    if (t->tap.file)
+    if (t->tap.file && t->rx)
         trace_rest(t);
     for (uint32_t i = 0; i < t->nin; i++)
         close_all(t->in[i].fds, t->in[i].n);

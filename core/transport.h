@@ -125,7 +125,7 @@ static inline bool transport_traced(const struct transport *t)
 {
     return t->tap.file;
 }
-/* The `size` bytes to be committed next are a message that carries these descriptors. Not while another waits to leave. */
+/* The `size` bytes to be committed next are a message that carries these descriptors; not while another waits. */
 bool transport_can_carry(const struct transport *t);
 void transport_carry(struct transport *t, size_t size, const int *fds, uint32_t n, bool close_after);
 /* `size` bytes of `memory` follow what is committed, without a copy. The memory must stay. One at a time: until it has

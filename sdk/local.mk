@@ -81,3 +81,7 @@ pkgconfig_DATA = sdk/pkgconfig/vfu-plugin.pc sdk/pkgconfig/vfu-client.pc
 
 aclocaldir = $(datadir)/aclocal
 dist_aclocal_DATA = sdk/vfu-plugin.m4
+
+# For people who look at a trace of vfu-host --trace.
+wiresharkdir = $(datadir)/vfu-host/wireshark
+dist_wireshark_DATA = sdk/wireshark/vfio-user.lua

@@ -38,6 +38,7 @@ SCRIPT_TESTS = \
 	tests/readme.test \
 	tests/report.test \
 	tests/testdev.test \
+	tests/trace.test \
 	tests/tutorial.test
 
 # Of vfu-client test, and with it.
@@ -75,6 +76,7 @@ UNIT_TESTS = \
 	tests/unit/test_svd \
 	tests/unit/test_spawn \
 	tests/unit/test_timers \
+	tests/unit/test_tracefile \
 	tests/unit/test_transfer \
 	tests/unit/test_transport \
 	tests/unit/test_version \
@@ -107,6 +109,9 @@ tests_unit_test_inner_SOURCES = tests/unit/test_inner.c $(ODD_HOST)
 tests_unit_test_reload_SOURCES = tests/unit/test_reload.c $(ODD_HOST)
 
 tests_unit_test_virtio_SOURCES = tests/unit/test_virtio.c tests/unit/virtio_rig.c tests/unit/virtio_rig.h
+PCAPNG = tests/unit/pcapng.c tests/unit/pcapng.h
+tests_unit_test_tracefile_SOURCES = tests/unit/test_tracefile.c $(PCAPNG)
+tests_unit_test_transport_SOURCES = tests/unit/test_transport.c $(PCAPNG)
 tests_unit_test_svd_SOURCES = tests/unit/test_svd.c tests/unit/svd.c tests/unit/svd.h
 
 # Loaded into a host by test_steady, to count what it allocates.
@@ -123,6 +128,7 @@ PROTOCOL_TESTS = \
 	tests/protocol/test_protocol \
 	tests/protocol/test_steady \
 	tests/protocol/test_testdev \
+	tests/protocol/test_trace \
 	tests/protocol/test_watch \
 	tests/protocol/test_wrap
 PROTOCOL_CASES = \
@@ -173,6 +179,8 @@ tests_protocol_test_engine_SOURCES = tests/protocol/test_engine.c tests/robust/r
 tests_protocol_test_engine_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS) $(JANSSON_LIBS)
 tests_protocol_test_watch_SOURCES = tests/protocol/test_watch.c tests/robust/rig.c tests/robust/rig.h
 tests_protocol_test_watch_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS) $(JANSSON_LIBS)
+tests_protocol_test_trace_SOURCES = tests/protocol/test_trace.c tests/robust/rig.c tests/robust/rig.h $(PCAPNG)
+tests_protocol_test_trace_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 tests_protocol_test_steady_SOURCES = \
 	$(PROTOCOL_CASES) \
 	tests/protocol/count.h \

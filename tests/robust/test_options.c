@@ -55,6 +55,13 @@ static const struct line lines[] = {
     { { "--spin", "1e9", P }, 2, "1 to 1000000000 reads in a second" },
     { { "--coverage", "report", P }, 2, "the name ends in .txt, .json or .xml, or is -" },
     { { "--coverage", "", P }, 2, "the name ends in .txt, .json or .xml, or is -" },
+    { { "--trace", "-", P }, 2, "--trace needs a file" },
+    { { "--trace", "", P }, 2, "--trace needs a file" },
+    { { P, "--trace" }, 2, "--trace needs a value" },
+    { { "--trace", "@a", "--trace", "@b", P }, 2, "--trace is given twice" },
+    { { "--trace-snap", "63", P }, 2, "64 to 1M bytes" },
+    { { "--trace-snap", "2M", P }, 2, "64 to 1M bytes" },
+    { { "--trace-snap", "all", P }, 2, "64 to 1M bytes" },
     { { "--memory-limit", "1", P }, 2, "a size of at least 1M" },
     { { "--memory-limit", "lots", P }, 2, "a size of at least 1M" },
     { { "--hook-budget", "0", P }, 2, "0.001 to 3600 seconds" },
@@ -100,6 +107,7 @@ static const struct line lines[] = {
     { { "--dump=json", P }, 0, "\"LIVE\"" },
     { { "--dump", "markdown", P }, 0, "LIVE" },
     { { "--check", P, "--coverage", "@c.txt", "--spin", "1", "-v" }, 0, "edu: PCI 1234:11e8" },
+    { { "--check", P, "--trace", "@a", "--trace-snap=1K" }, 0, "edu: PCI 1234:11e8" },
     { { "-vv", "--check", P }, 0, "edu: PCI 1234:11e8" },
 };
 

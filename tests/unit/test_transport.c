@@ -22,6 +22,7 @@
 #include <cmocka.h>
 
 #include "core/transport.h"
+#include "tests/unit/pcapng.h"
 
 #define HEADER ((uint32_t)sizeof(struct vfu_msg_header))
 
@@ -998,6 +999,70 @@ static void test_room_while_carrying(void **state)
     assert_int_equal(fcntl(fd, F_GETFD), -1);
 }
 
+/* Each message is in the trace once, with its descriptors, however it came and left; so is what the end found. */
+static void test_trace(void **state)
+{
+    char path[] = "/tmp/vfu-transport.XXXXXX";
+    int fds[2] = { a_file(), a_file() }, named = mkstemp(path);
+    static const char *const comments[] = { "fds: 2", "", "side", "fds: 1; side", "not a message: its size makes no sense",
+                                            "cut short: the connection ended" };
+    static const uint32_t sizes[] = { 24, 40, 20, 24, 16, 30 }, haves[] = { 24, 40, 20, 24, 16, 20 };
+    const struct vfu_msg_header absurd = { .id = 5, .size = 3 };
+    struct tracefile *file;
+    struct pcapng all;
+    struct message m;
+    uint8_t bytes[256];
+    uint32_t n;
+
+    (void)state;
+    assert_true(named >= 0);
+    close(named);
+    assert_int_equal(tracefile_open(&file, path, TRACEFILE_SNAP), 0);
+    assert_int_equal(tracefile_device(file, "d", "s", &t.tap), 0);
+    send_fds(peer, bytes, make(bytes, 1, 8), fds, 2);
+    send_bytes(bytes, make(bytes, 2, 24));
+    receive_all();
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(transport_next(&t, &m), 1);
+        assert_int_equal(m.nfds, 2);
+        if (!again)
+            transport_put_back(&t, &m);
+    }
+    transport_done(&t, &m);
+    expect(&m, 2, 0);
+    transport_done(&t, &m);
+    t.tap_note = "side";
+    put(3, 4);
+    transport_carry(&t, HEADER + 8, fds, 1, false);
+    put(4, 8);
+    assert_int_equal(transport_flush(&t), 0);
+    send_bytes(&absurd, sizeof absurd);
+    receive_all();
+    for (int again = 0; again < 2; again++)
+        assert_int_equal(transport_next(&t, &m), -EINVAL);
+    t.rx_head += sizeof absurd;
+    t.rx_position += sizeof absurd;
+    n = make(bytes, 6, 14);
+    send_bytes(bytes, n - 10);
+    receive_all();
+    assert_int_equal(transport_next(&t, &m), 0);
+    transport_close(&t);
+    tracefile_close(file);
+    close(fds[0]);
+    close(fds[1]);
+    assert_null(pcapng_read(&all, path));
+    assert_int_equal(all.npackets, 6);
+    for (size_t i = 0; i < all.npackets; i++) {
+        assert_string_equal(all.packets[i].comment, comments[i]);
+        assert_int_equal(all.packets[i].size, sizes[i]);
+        assert_int_equal(all.packets[i].have, haves[i]);
+        assert_int_equal(all.packets[i].flags, i == 2 || i == 3 ? TRACEFILE_OUT : TRACEFILE_IN);
+        assert_int_equal(all.packets[i].bytes[0], i + 1);
+    }
+    pcapng_free(&all);
+    unlink(path);
+}
+
 static void test_peer_gone(void **state)
 {
     (void)state;
@@ -1031,6 +1096,7 @@ int main(void)
         STREAM(test_many_sets_of_fds),
         STREAM(test_no_room_for_fds),
         STREAM(test_put_back),
+        STREAM(test_trace),
         STREAM(test_fds_left_behind),
         STREAM(test_sink),
         STREAM(test_sink_drops_fds),
