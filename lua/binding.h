@@ -198,14 +198,21 @@ int state_call(struct script *s, int nargs, int nresults, const char *what);
 void state_report(struct script *s, lua_State *co, const char *what);
 void state_report_text(struct script *s, const char *what, const char *text);
 
+int state_require(lua_State *L);
+
 /* The script is made of this file too: a change of it is one of the script. Before it is opened. */
 void state_watch(struct script *s, const char *path);
+
+/* ---- sandbox.c ---- */
+void sandbox_open(lua_State *L);
 
 /* ---- budget.c ---- */
 int budget_start(struct script *s);
 void budget_stop(struct script *s);
 void budget_set(struct script *s, uint64_t ns);
 void budget_arm(lua_State *L);
+void budget_check(lua_State *L); /* of a function that takes long by itself: raises if the callback's time is up */
+bool budget_stopped(lua_State *L); /* it was in this thread that a callback's time was up */
 /* The ticker sleeps: whoever begins a callback wakes it. */
 extern _Atomic bool budget_asleep;
 void budget_wake(void);

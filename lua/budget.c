@@ -208,20 +208,44 @@ void budget_set(struct script *s, uint64_t ns)
     pthread_mutex_unlock(&lock);
 }
 
-static void on_count(lua_State *L, lua_Debug *ar)
+static bool time_is_up(const struct script *s)
+{
+    return atomic_load_explicit(&s->stale, memory_order_relaxed) ==
+           atomic_load_explicit(&s->epoch, memory_order_relaxed);
+}
+
+static void on_count(lua_State *L, lua_Debug *ar);
+
+static void stop(lua_State *L, lua_Debug *ar)
 {
     struct script *s = script_of(L);
 
-    if (atomic_load_explicit(&s->stale, memory_order_relaxed) !=
-        atomic_load_explicit(&s->epoch, memory_order_relaxed)) {
-        if (lua_gethookcount(L) == 1)
-            budget_arm(L); /* a coroutine of the script's that outlived a stopped callback */
-        return;
-    }
     s->tripped = true;
     lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
     lua_getinfo(L, "Sl", ar);
     luaL_error(L, "%s:%d: stopped after its time of %f s", ar->short_src, ar->currentline, (double)s->budget / 1e9);
+}
+
+static void on_count(lua_State *L, lua_Debug *ar)
+{
+    if (time_is_up(script_of(L)))
+        stop(L, ar);
+    else if (lua_gethookcount(L) == 1)
+        budget_arm(L); /* a coroutine of the script's that outlived a stopped callback */
+}
+
+/* What Lua has called is at level 0; who called it is told. */
+void budget_check(lua_State *L)
+{
+    lua_Debug ar;
+
+    if (time_is_up(script_of(L)) && (lua_getstack(L, 1, &ar) || lua_getstack(L, 0, &ar)))
+        stop(L, &ar);
+}
+
+bool budget_stopped(lua_State *L)
+{
+    return lua_gethookcount(L) == 1;
 }
 
 void budget_arm(lua_State *L)

@@ -28,9 +28,10 @@ struct chain_io {
     uint8_t data[];
 };
 
+/* A chain that was taken from a hook which failed may be another one by now: its `user` is what it belongs to. */
 static struct vfu_virtio_chain *alive(const struct chain *chain)
 {
-    return chain->c && chain->epoch == chain->q->epoch ? chain->c : NULL;
+    return chain->c && chain->epoch == chain->q->epoch && chain->c->user == chain ? chain->c : NULL;
 }
 
 static int push_gone(lua_State *L, const struct chain *chain)
@@ -239,6 +240,7 @@ static int push_chain(lua_State *L)
     chain->readable = c->readable;
     chain->writable = c->writable;
     luaL_setmetatable(L, CHAIN_TYPE);
+    c->user = chain;
     return 1;
 }
 
@@ -276,6 +278,7 @@ void chain_failed(struct task *t)
 
     for (struct vfu_virtio_chain *c = q->held; c && q->epoch == t->group_index; c = c->next)
         if (c->head == t->value) {
+            c->user = NULL;
             vfu_virtio_done(c, 0);
             return;
         }

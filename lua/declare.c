@@ -30,7 +30,7 @@ static struct script *check_self(lua_State *L, const char *method)
 static void read_sizes(lua_State *L, struct vfu_bar *b, const char *what)
 {
     if (lua_getfield(L, 3, "sizes") != LUA_TNIL) {
-        lua_Integer n = lua_istable(L, -1) ? (lua_Integer)luaL_len(L, -1) : 0;
+        lua_Integer n = lua_istable(L, -1) ? (lua_Integer)lua_rawlen(L, -1) : 0;
 
         for (lua_Integer k = 1; k <= n; k++) {
             lua_Integer size = 0;
@@ -65,7 +65,7 @@ static void read_mmap(lua_State *L, struct script *s, struct vfu_bar *b, const c
     int type = lua_getfield(L, 3, "mmap");
 
     if (type == LUA_TTABLE) {
-        uint32_t n = (uint32_t)luaL_len(L, -1);
+        uint32_t n = (uint32_t)lua_rawlen(L, -1);
         struct vfu_area *areas = util_alloc(L, n * sizeof *areas + 1);
 
         for (uint32_t k = 0; k < n; k++) {
@@ -175,7 +175,7 @@ static void read_caps(lua_State *L, struct script *s)
         return;
     if (!lua_istable(L, -1))
         luaL_error(L, "dev:config: caps is a list of {id =, bytes =}");
-    n = (lua_Integer)luaL_len(L, -1);
+    n = (lua_Integer)lua_rawlen(L, -1);
     for (lua_Integer k = 1; k <= n; k++) {
         struct vfu_pci_cap *cap = util_alloc(L, sizeof *cap);
         const char *bytes;
@@ -290,7 +290,7 @@ int declare_lock(lua_State *L)
     } else {
         return luaL_error(L, "dev:lock: the condition is \"REG.FIELD\", \"!REG.FIELD\" or a function");
     }
-    n = (lua_Integer)luaL_len(L, 2);
+    n = (lua_Integer)lua_rawlen(L, 2);
     for (lua_Integer k = 1; k <= n; k++) {
         struct lock_decl *lock = util_alloc(L, sizeof *lock);
 

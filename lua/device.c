@@ -170,7 +170,7 @@ void device_needs(lua_State *L, struct script *s, int spec, const char *what)
     }
     if (!lua_istable(L, -1))
         luaL_error(L, "%s: needs is a list of capability names", what);
-    n = (lua_Integer)luaL_len(L, -1);
+    n = (lua_Integer)lua_rawlen(L, -1);
     for (lua_Integer k = 1; k <= n; k++) {
         const char *name = lua_rawgeti(L, -1, k) == LUA_TSTRING ? lua_tostring(L, -1) : "?";
         size_t i = 0;

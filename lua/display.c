@@ -135,11 +135,11 @@ static void memory(lua_State *L, int i, struct vfu_display_frame *frame)
     }
 }
 
-/* The memory's object on top is kept, as long as it is shown; popped. */
-static void keep(lua_State *L, struct display_decl *display)
+/* What is kept, as long as it is shown. */
+static void keep(lua_State *L, struct display_decl *display, int memory_ref)
 {
     luaL_unref(L, LUA_REGISTRYINDEX, display->memory_ref);
-    display->memory_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    display->memory_ref = memory_ref;
 }
 
 static int result(lua_State *L, int32_t error, const char *why)
@@ -163,6 +163,7 @@ static int display_show(lua_State *L)
     struct vfu_display_frame frame = { .struct_size = sizeof frame };
     uint32_t colours[COLOURS];
     int32_t error;
+    int ref;
 
     luaL_checktype(L, 2, LUA_TTABLE);
     util_keys(L, 2, "display:show", options, false);
@@ -177,10 +178,11 @@ static int display_show(lua_State *L)
         frame.flags |= VFU_DISPLAY_MARKED;
     palette(L, 2, &frame, colours);
     memory(L, 2, &frame);
+    ref = luaL_ref(L, LUA_REGISTRYINDEX); /* may raise: before the host has it */
     error = s->display->show(s->host, display->number, &frame);
     if (error < 0)
-        lua_pushnil(L);
-    keep(L, display);
+        luaL_unref(L, LUA_REGISTRYINDEX, ref);
+    keep(L, display, error < 0 ? LUA_NOREF : ref);
     return result(L, error, "the frame does not fit: its size, or the memory that it is in");
 }
 
@@ -190,8 +192,7 @@ static int display_blank(lua_State *L)
     struct script *s = script_of(L);
 
     s->display->show(s->host, display->number, NULL);
-    lua_pushnil(L);
-    keep(L, display);
+    keep(L, display, LUA_NOREF);
     return 0;
 }
 

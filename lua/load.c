@@ -280,7 +280,7 @@ static void take_waiting_wrap(lua_State *L, struct reader *r)
     proto.size = (uint32_t)take_integer(L, r, 4);
     proto.value = take_integer(L, r, 8);
     proto.key = take_integer(L, r, 8);
-    if (!s->wrap || !wraphook_has(s, proto.hook)) {
+    if (!s->wrap || !wraphook_has(s, proto.hook) || !wraphook_saved(&proto)) {
         vfu_logf(s->host, VFU_LOG_WARN, "a hook of a wrapper was waiting, but the script has no such hook now");
         return;
     }

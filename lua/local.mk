@@ -41,6 +41,7 @@ lua_lua_la_SOURCES = \
 	lua/qmp.c \
 	lua/report.c \
 	lua/stream.c \
+	lua/sandbox.c \
 	lua/save.c \
 	lua/state.c \
 	lua/task.c \

@@ -124,7 +124,7 @@ static void read_enum(lua_State *L, int i, struct field_spec *spec)
     for (lua_pushnil(L); lua_next(L, i); lua_pop(L, 1))
         count++;
     enums = util_alloc(L, count * sizeof *enums + 1);
-    for (lua_Integer k = 1; k <= (lua_Integer)luaL_len(L, i); k++) {
+    for (lua_Integer k = 1; k <= (lua_Integer)lua_rawlen(L, i); k++) {
         if (lua_rawgeti(L, i, k) != LUA_TSTRING)
             luaL_error(L, "field %s: item %I of its enum is no string", spec->f.name, k);
         enums[n].name = util_strdup(L, lua_tostring(L, -1));
@@ -146,7 +146,8 @@ static void read_enum(lua_State *L, int i, struct field_spec *spec)
         n++;
     }
     if (n != count)
-        luaL_error(L, "field %s: its enum has holes", spec->f.name);
+        luaL_error(L, "field %s: a list's names are for 0, 1, 2 and so on, without holes; other values go as {name = value}",
+                   spec->f.name);
     sort_enum(enums, n);
     spec->f.enums = enums;
     spec->f.nenums = n;
@@ -246,7 +247,7 @@ const char *map_intern(lua_State *L, const char *name)
 
 static void read_fields(lua_State *L, int i, struct reg_decl *reg, const char *what)
 {
-    uint32_t n = (uint32_t)luaL_len(L, i);
+    uint32_t n = (uint32_t)lua_rawlen(L, i);
     struct vfu_field *fields;
     uint64_t taken = 0;
 
@@ -370,7 +371,9 @@ int map_group(lua_State *L)
     group->g.stride = (uint64_t)util_opt_integer(L, 3, what, "stride", 0, 1, INT64_MAX);
     if (group->g.count > 1 && !group->g.stride)
         return luaL_error(L, "%s: a count needs a stride", what);
-    n = (uint32_t)luaL_len(L, 4);
+    if (lua_rawlen(L, 4) > MAP_INSTANCES)
+        return luaL_error(L, "%s: more than %d registers", what, (int)MAP_INSTANCES);
+    n = (uint32_t)lua_rawlen(L, 4);
     group->regs = util_alloc(L, (n + 1) * sizeof *group->regs);
     for (uint32_t k = 0; k < n; k++) {
         lua_rawgeti(L, 4, k + 1);
@@ -451,7 +454,7 @@ void map_add(lua_State *L, int list, uint32_t region, uint64_t region_size, cons
         return;
     if (!lua_istable(L, list))
         luaL_error(L, "%s: registers are a list {reg(...), ...}, not %s", region_name, luaL_typename(L, list));
-    n = (lua_Integer)luaL_len(L, list);
+    n = (lua_Integer)lua_rawlen(L, list);
     for (lua_Integer k = 1; k <= n; k++) {
         struct group_decl *group;
         struct reg_decl *reg;

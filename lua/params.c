@@ -11,6 +11,8 @@
 
 #include "lua/binding.h"
 
+#define CHOICES_MAX 4096
+
 static const struct {
     const char *name;
     uint32_t type;
@@ -68,9 +70,11 @@ static void read_choices(lua_State *L, int spec, struct vfu_param *p, const char
         lua_pop(L, 1);
         return;
     }
-    n = lua_istable(L, -1) ? (lua_Integer)luaL_len(L, -1) : 0;
+    n = lua_istable(L, -1) ? (lua_Integer)lua_rawlen(L, -1) : 0;
     if (n < 1)
         luaL_error(L, "%s: enum is a list of strings", what);
+    if (n > CHOICES_MAX)
+        luaL_error(L, "%s: its enum has more than %d strings", what, CHOICES_MAX);
     choices = util_alloc(L, ((size_t)n + 1) * sizeof *choices);
     for (lua_Integer k = 0; k < n; k++) {
         if (lua_rawgeti(L, -1, k + 1) != LUA_TSTRING)
@@ -137,7 +141,7 @@ static void read_param(lua_State *L, int spec, const char *name, struct vfu_para
         lua_replace(L, spec);
     }
     util_keys(L, spec, what, options, true);
-    if (luaL_len(L, spec) > 1)
+    if (lua_rawlen(L, spec) > 1)
         luaL_error(L, "%s: one default, please: {default, doc = ...}", what);
     p->doc = util_opt_string(L, spec, what, "doc");
     if (util_opt_bool(L, spec, what, "required"))

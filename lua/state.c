@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * state - one script's Lua state: its memory ceiling, its sandbox, loading, protected calls, collection, error reports.
+ * state - one script's Lua state: its memory ceiling, loading, protected calls, collection, error reports.
  *
  * The collector stands still while callbacks run, and works between them in steps that the host defers until the reply
  * is sent. Runs on the script's thread.
@@ -44,53 +44,7 @@ void *state_alloc(void *ud, void *ptr, size_t osize, size_t nsize)
     return p;
 }
 
-/* ---- sandbox ---- */
-
-/* load(chunk, name, mode, env) with the mode fixed: binary chunks can be made to corrupt the interpreter. */
-static int safe_load(lua_State *L)
-{
-    bool has_env = !lua_isnone(L, 4);
-
-    lua_settop(L, 4);
-    lua_pushliteral(L, "t");
-    lua_replace(L, 3);
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_settop(L, has_env ? 5 : 4); /* a nil environment is not the same as none */
-    lua_call(L, has_env ? 4 : 3, LUA_MULTRET);
-    return lua_gettop(L);
-}
-
-static int safe_setmetatable(lua_State *L)
-{
-    luaL_checktype(L, 1, LUA_TTABLE);
-    if (lua_istable(L, 2)) {
-        lua_pushliteral(L, "__gc");
-        if (lua_rawget(L, 2) != LUA_TNIL)
-            return luaL_error(L, "__gc is not available to scripts; use a to-be-closed variable");
-        lua_pop(L, 1);
-    }
-    lua_settop(L, 2);
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_call(L, 2, 1);
-    return 1;
-}
-
-static int safe_collectgarbage(lua_State *L)
-{
-    const char *what = luaL_optstring(L, 1, "collect");
-
-    if (!strcmp(what, "count")) {
-        lua_pushnumber(L, (lua_Number)script_of(L)->used / 1024);
-    } else if (!strcmp(what, "collect") || !strcmp(what, "step")) {
-        lua_gc(L, LUA_GCCOLLECT);
-        lua_pushinteger(L, 0);
-    } else {
-        return luaL_error(L, "collectgarbage(\"%s\") is not available to scripts: collection is the host's", what);
-    }
-    return 1;
-}
+/* ---- require ---- */
 
 /* As luaL_loadfilex, of text; its word on binary chunks names no file. */
 static int load_text(lua_State *L, const char *file)
@@ -174,7 +128,7 @@ static int load_module(lua_State *L, const char *name)
     return 1;
 }
 
-static int safe_require(lua_State *L)
+int state_require(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
 
@@ -205,62 +159,6 @@ static void warn_part(void *ud, const char *text, int to_be_continued)
 
     (void)to_be_continued;
     s->host->log(s->host, VFU_LOG_WARN, text);
-}
-
-static void open_sandbox(lua_State *L)
-{
-    static const luaL_Reg libs[] = {
-        { LUA_GNAME, luaopen_base },       { LUA_TABLIBNAME, luaopen_table }, { LUA_STRLIBNAME, luaopen_string },
-        { LUA_MATHLIBNAME, luaopen_math }, { LUA_UTF8LIBNAME, luaopen_utf8 }, { LUA_COLIBNAME, luaopen_coroutine },
-        { LUA_OSLIBNAME, luaopen_os },
-    };
-    static const char *const gone[] = { "dofile", "loadfile" };
-    static const char *const os_kept[] = { "time", "date", "clock", "difftime" };
-    static const struct {
-        const char *name;
-        lua_CFunction fn;
-    } wrapped[] = { { "load", safe_load },
-                    { "setmetatable", safe_setmetatable },
-                    { "collectgarbage", safe_collectgarbage } };
-
-    for (size_t i = 0; i < sizeof libs / sizeof libs[0]; i++) {
-        luaL_requiref(L, libs[i].name, libs[i].func, 1);
-        lua_pop(L, 1);
-    }
-    for (size_t i = 0; i < sizeof gone / sizeof gone[0]; i++) {
-        lua_pushnil(L);
-        lua_setglobal(L, gone[i]);
-    }
-    for (size_t i = 0; i < sizeof wrapped / sizeof wrapped[0]; i++) {
-        lua_getglobal(L, wrapped[i].name);
-        lua_pushcclosure(L, wrapped[i].fn, 1);
-        lua_setglobal(L, wrapped[i].name);
-    }
-    lua_getglobal(L, LUA_STRLIBNAME);
-    lua_pushnil(L);
-    lua_setfield(L, -2, "dump");
-    lua_pop(L, 1);
-
-    lua_newtable(L);
-    lua_getglobal(L, LUA_OSLIBNAME);
-    for (size_t i = 0; i < sizeof os_kept / sizeof os_kept[0]; i++) {
-        lua_getfield(L, -1, os_kept[i]);
-        lua_setfield(L, -3, os_kept[i]);
-    }
-    lua_pop(L, 1);
-    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    lua_pushvalue(L, -2);
-    lua_setfield(L, -2, LUA_OSLIBNAME);
-    /* As much of `package` as scripts use: what is loaded. */
-    lua_newtable(L);
-    lua_pushvalue(L, -2);
-    lua_setfield(L, -2, "loaded");
-    lua_setglobal(L, LUA_LOADLIBNAME);
-    lua_pop(L, 1);
-    lua_setglobal(L, LUA_OSLIBNAME);
-
-    lua_pushcfunction(L, safe_require);
-    lua_setglobal(L, "require");
 }
 
 static int missing_function(lua_State *L)
@@ -378,7 +276,9 @@ void state_report(struct script *s, lua_State *co, const char *what)
     if (co != L) {
         lua_pushcfunction(L, push_dead_traceback);
         lua_pushlightuserdata(L, co);
+        state_enter(s); /* the error may be an object with a __tostring of the script's */
         lua_pcall(L, 1, 1, 0);
+        state_leave(s);
     }
     text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text";
     if (!strcmp(text, "not enough memory")) { /* Lua has no place left to say where */
@@ -530,7 +430,7 @@ static int panic(lua_State *L)
 
 static int open_all(lua_State *L)
 {
-    open_sandbox(L);
+    sandbox_open(L);
     open_vfu(L);
     lua_newtable(L);
     script_of(L)->fence_ref = luaL_ref(L, LUA_REGISTRYINDEX);

@@ -208,6 +208,8 @@ const char *util_where(lua_State *L, int level)
 void util_keys(lua_State *L, int i, const char *what, const char *const *names, bool list)
 {
     i = lua_absindex(L, i);
+    if (!lua_istable(L, i))
+        luaL_error(L, "%s: options are a table {NAME = value}, not %s", what, luaL_typename(L, i));
     lua_pushnil(L);
     while (lua_next(L, i)) {
         lua_pop(L, 1);

@@ -30,9 +30,9 @@ static void read_queues(lua_State *L, struct script *s, struct vfu_virtio_model 
     static const char *const options[] = { "name", "size", "depth", NULL };
     struct vfu_virtio_queue_model *queues;
 
-    if (lua_getfield(L, 2, "queues") != LUA_TTABLE || !luaL_len(L, -1) || luaL_len(L, -1) > VFU_VIRTIO_QUEUES_MAX)
+    if (lua_getfield(L, 2, "queues") != LUA_TTABLE || !lua_rawlen(L, -1) || lua_rawlen(L, -1) > VFU_VIRTIO_QUEUES_MAX)
         luaL_error(L, "virtio.device: queues is a list of 1 to %d {name =, size =}", (int)VFU_VIRTIO_QUEUES_MAX);
-    model->nqueues = (uint32_t)luaL_len(L, -1);
+    model->nqueues = (uint32_t)lua_rawlen(L, -1);
     queues = util_alloc(L, model->nqueues * sizeof *queues);
     s->virtio->hooks = util_alloc(L, model->nqueues * sizeof *s->virtio->hooks);
     for (uint32_t k = 0; k < model->nqueues; k++) {
@@ -144,7 +144,7 @@ static uint32_t move_config(lua_State *L)
 
     if (lua_getfield(L, 2, "config") != LUA_TNIL && !lua_istable(L, -1))
         luaL_error(L, "virtio.device: config is a list {reg(...), ...}");
-    for (lua_Integer k = 1; lua_istable(L, -1) && k <= (lua_Integer)luaL_len(L, -1); k++) {
+    for (lua_Integer k = 1; lua_istable(L, -1) && k <= (lua_Integer)lua_rawlen(L, -1); k++) {
         struct reg_decl *reg;
         uint64_t n, each;
 

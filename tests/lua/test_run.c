@@ -608,6 +608,17 @@ static void test_budget(void **state)
         "table.sort({ 3, 2, 1 }, function() while true do end end)",
         "local t = setmetatable({}, { __index = function() while true do end end }) return t.x",
         "while true do self.OUT.value = 1 end",
+        "xpcall(function() while true do end end, function() while true do end end)",
+        "xpcall(error, function() while true do end end)",
+        "coroutine.wrap(function() local g <close> = setmetatable({}, { __close = function() while true do end end })\n"
+        " while true do end end)()",
+        "local co = coroutine.create(function() local g <close> = setmetatable({}, { __close = function() while true do end\n"
+        " end }) while true do end end) coroutine.resume(co) coroutine.close(co) error('stopped after its time')",
+        "table.move({}, 1, math.maxinteger - 1, 2)",
+        "table.insert(setmetatable({}, { __len = function() return 1 << 53 end }), 1, 1)",
+        "table.remove(setmetatable({}, { __len = function() return 1 << 53 end }), 1)",
+        "while true do collectgarbage() end",
+        "error(setmetatable({}, { __tostring = function() while true do end end }))",
     };
 
     (void)state;
@@ -633,6 +644,52 @@ static void test_budget(void **state)
         assert_int_equal(fake_read(f, 0, OUT, 4), 8);
         stop(f);
     }
+}
+
+/* What is done anew of Lua's libraries does what theirs do. */
+static void test_libraries(void **state)
+{
+    struct fake *f = start(REGS
+        "local function list(...) return table.concat({ ... }, ',') end\n"
+        "local function bad(words, fn, ...) local ok, text = pcall(fn, ...) assert(not ok and text:find(words, 1, true), text) end\n"
+        "assert((''):rep(1 << 60) == '' and ('ab'):rep(3, '-') == 'ab-ab-ab' and ('a'):rep(0) == '' and ('a'):rep(-1) == '')\n"
+        "local t = { 1, 2, 3 } table.insert(t, 4) table.insert(t, 1, 0) table.insert(t, 6, 5)\n"
+        "assert(list(table.unpack(t)) == '0,1,2,3,4,5')\n"
+        "bad('position out of bounds', table.insert, t, 8, 1) bad('position out of bounds', table.insert, t, 0, 1)\n"
+        "bad('wrong number of arguments', table.insert, t) bad('table expected', table.insert, 5, 1)\n"
+        "assert(table.remove(t) == 5 and table.remove(t, 1) == 0 and table.remove(t, 2) == 2 and list(table.unpack(t)) == '1,3,4')\n"
+        "assert(table.remove({}) == nil and table.remove({}, 0) == nil and table.remove({}, 1) == nil and table.remove(t, 4) == nil)\n"
+        "bad('position out of bounds', table.remove, t, 5) bad('position out of bounds', table.remove, t, -1)\n"
+        "assert(list(table.unpack(table.move({ 1, 2, 3, 4 }, 2, 4, 1))) == '2,3,4,4')\n"
+        "assert(list(table.unpack(table.move({ 1, 2, 3, 4 }, 1, 3, 2))) == '1,1,2,3')\n"
+        "assert(list(table.unpack(table.move({ 1, 2 }, 1, 2, 3, { 8, 9 }))) == '8,9,1,2')\n"
+        "assert(#table.move({ 1 }, 1, 0, 5) == 1) bad('too many elements', table.move, {}, -1, math.maxinteger, 2)\n"
+        "bad('wrap around', table.move, {}, 1, 2, math.maxinteger)\n"
+        "local s = { 3, 1, 2 } table.sort(s) assert(list(table.unpack(s)) == '1,2,3')\n"
+        "table.sort(s, function(a, b) return a > b end) assert(list(table.unpack(s)) == '3,2,1')\n"
+        "bad('array too big', table.sort, setmetatable({}, { __len = function() return 1 << 30 end }), rawequal)\n"
+        "local co = coroutine.wrap(function(a, b) local c = coroutine.yield(a + b) local d, e = coroutine.yield(c, c) error(d .. e) end)\n"
+        "assert(co(1, 2) == 3 and select('#', co(7)) == 2)\n"
+        "bad('xy', co, 'x', 'y') bad('cannot resume dead coroutine', co)\n"
+        "local closed = 0 co = coroutine.wrap(function() local x <close> = setmetatable({}, { __close = function() closed = closed + 1 end }) error({ 5 }) end)\n"
+        "local ok, e = pcall(co) assert(not ok and e[1] == 5 and closed == 1)\n"
+        "co = coroutine.create(function() local x <close> = setmetatable({}, { __close = function() closed = closed + 1 end }) coroutine.yield() end)\n"
+        "coroutine.resume(co) assert(coroutine.close(co) == true and closed == 2)\n"
+        "assert(list(xpcall(function(...) return list(...), 'z' end, print, 1, 2) and 'yes') == 'yes')\n"
+        "assert(select(2, xpcall(error, function(m) return m .. '!' end, 'x')) == 'x!')\n"
+        "bad('function expected', xpcall, print, 5)\n"
+        "function d.write:A(v) local ok, data = xpcall(function() return self.dma:u8(0x100000) end, print) self.OUT.value = ok and data or 9 end\n"
+        "return d");
+
+    (void)state;
+    f->messages = true;
+    f->memory[0] = 0x42;
+    fake_write(f, 0, A, 4, 1); /* it may wait inside of xpcall */
+    assert_int_equal(f->nops, 1);
+    fake_answer(f, 0);
+    assert_int_equal(fake_read(f, 0, OUT, 4), 0x42);
+    assert_quiet(f);
+    stop(f);
 }
 
 /* Where nothing runs nobody keeps time; the next callback has its limit all the same, also a long sleep later. */
@@ -838,6 +895,7 @@ int main(void)
         cmocka_unit_test(test_stop_freezes),
         cmocka_unit_test(test_lifecycle),
         cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_libraries),
         cmocka_unit_test(test_budget_sleeps),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_collection),
