@@ -16,7 +16,8 @@ AM_TESTS_ENVIRONMENT = \
 	VFU_LISTED_TESTS='$(LISTED_TESTS)'; export VFU_LISTED_TESTS; \
 	VFU_NOT_UNDER_TSAN='$(NOT_UNDER_TSAN)'; export VFU_NOT_UNDER_TSAN; \
 	ASAN_OPTIONS=$${ASAN_OPTIONS-detect_leaks=1}; export ASAN_OPTIONS; \
-	UBSAN_OPTIONS=$${UBSAN_OPTIONS-print_stacktrace=1}; export UBSAN_OPTIONS;
+	UBSAN_OPTIONS=$${UBSAN_OPTIONS-print_stacktrace=1}; export UBSAN_OPTIONS; \
+	TSAN_OPTIONS=$${TSAN_OPTIONS-atexit_sleep_ms=0}; export TSAN_OPTIONS; # else each process stays for a second
 
 # Tests of memory that goes away: the thread sanitizer loses its way where a signal handler is left by a jump.
 NOT_UNDER_TSAN = tests/unit/test_dma tests/unit/test_fault
