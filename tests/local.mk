@@ -4,6 +4,7 @@
 # A new unit test is one line in UNIT_TESTS: its source is tests/unit/NAME.c, and it is linked with LDADD.
 
 TEST_EXTENSIONS = .test
+# The thread sanitizer has each process sleep for a second at its end, if it is not told otherwise.
 LOG_DRIVER = $(SHELL) $(top_srcdir)/tests/driver.sh
 TEST_LOG_DRIVER = $(SHELL) $(top_srcdir)/tests/driver.sh
 AM_TESTS_ENVIRONMENT = \
@@ -17,7 +18,7 @@ AM_TESTS_ENVIRONMENT = \
 	VFU_NOT_UNDER_TSAN='$(NOT_UNDER_TSAN)'; export VFU_NOT_UNDER_TSAN; \
 	ASAN_OPTIONS=$${ASAN_OPTIONS-detect_leaks=1}; export ASAN_OPTIONS; \
 	UBSAN_OPTIONS=$${UBSAN_OPTIONS-print_stacktrace=1}; export UBSAN_OPTIONS; \
-	TSAN_OPTIONS=$${TSAN_OPTIONS-atexit_sleep_ms=0}; export TSAN_OPTIONS; # else each process stays for a second
+	TSAN_OPTIONS=$${TSAN_OPTIONS-atexit_sleep_ms=0}; export TSAN_OPTIONS;
 
 # Tests of memory that goes away: the thread sanitizer loses its way where a signal handler is left by a jump.
 NOT_UNDER_TSAN = tests/unit/test_dma tests/unit/test_fault
@@ -48,6 +49,7 @@ SCRIPT_TESTS += tests/client/control.test tests/client/test.test tests/devices.t
 UNIT_TESTS = \
 	tests/unit/test_client \
 	tests/unit/test_client_bad \
+	tests/unit/test_client_control \
 	tests/unit/test_client_parts \
 	tests/unit/test_coverage \
 	tests/unit/test_clock \
@@ -191,6 +193,7 @@ tests_protocol_test_steady_SOURCES = \
 tests_protocol_test_steady_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 EXTRA_tests_protocol_test_steady_DEPENDENCIES = tests/protocol/count.la
 tests_unit_test_client_bad_LDADD = $(CMOCKA_LIBS)
+tests_unit_test_client_control_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS) $(JANSSON_LIBS)
 tests_unit_test_client_parts_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 tests_unit_test_client_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)
 tests_unit_test_spawn_LDADD = sdk/client/libclient.la $(CMOCKA_LIBS)

@@ -23,6 +23,12 @@ const char *call_name(uint16_t command)
     return command < sizeof names / sizeof names[0] ? names[command] : "unknown command";
 }
 
+static void call_saw(struct vfuc *c, const struct vfu_msg_header *header)
+{
+    c->seen = *header;
+    c->met = true;
+}
+
 static int call_send(struct vfuc *c, struct iovec *iov, int n, const int *fds, uint32_t nfds)
 {
     size_t sent = 0;
@@ -118,7 +124,7 @@ int call_queue(struct vfuc *c, uint16_t command, const void *fixed, size_t nfixe
         return c->broken;
     if (c->main.fd < 0)
         return conn_error(c, -ENOTCONN, "not connected");
-    c->seen.size = 0;
+    c->met = false;
     if (nbody > UINT32_MAX - HEADER - nfixed)
         return conn_error(c, -EMSGSIZE, "%s: a body of %zu bytes is too long", call_name(command), nbody);
     if (slot) {
@@ -199,6 +205,18 @@ static int call_check_access(struct vfuc *c, const struct slot *slot, uint32_t s
     return 0;
 }
 
+/* The id of the request that has waited longest. */
+static uint16_t call_expected(const struct vfuc *c)
+{
+    uint16_t age = 0;
+
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        if (c->slots[i].state == SLOT_WAITING && (uint16_t)(c->next_id - c->slots[i].id) > age)
+            age = (uint16_t)(c->next_id - c->slots[i].id);
+    }
+    return (uint16_t)(c->next_id - age);
+}
+
 static struct slot *call_match(struct vfuc *c, const struct vfu_msg_header *header)
 {
     struct slot *slot = &c->slots[header->id % SLOTS];
@@ -206,7 +224,7 @@ static struct slot *call_match(struct vfuc *c, const struct vfu_msg_header *head
     if ((slot->state != SLOT_WAITING && slot->state != SLOT_LOST) || slot->id != header->id) {
         if (c->waiting)
             conn_broken(c, -EPROTO, "reply id %u (%s) answers nothing; the next one expected is %u", header->id,
-                        call_name(header->command), c->oldest_id);
+                        call_name(header->command), call_expected(c));
         else
             conn_broken(c, -EPROTO, "reply id %u (%s) answers nothing; none is expected", header->id,
                         call_name(header->command));
@@ -306,7 +324,7 @@ static int call_direct(struct vfuc *c, uint64_t deadline)
     if (header.command != VFU_CMD_REGION_READ || header.flags != VFU_MSG_REPLY || header.size < DIRECT ||
         slot->state != SLOT_WAITING || slot->id != header.id || slot->command != VFU_CMD_REGION_READ || slot->keep)
         return 0;
-    c->seen = header;
+    call_saw(c, &header);
     err = call_check_access(c, slot, header.size);
     if (err)
         return err;
@@ -350,7 +368,7 @@ static int call_dispatch_wire(struct vfuc *c, struct wire *wire, uint64_t deadli
             continue;
         }
         memcpy(&header, wire->rx + wire->head, sizeof header);
-        c->seen = header;
+        call_saw(c, &header);
         if (size < 0)
             return conn_broken(c, -EPROTO, "message of %u bytes from the server (16 to %zu are possible)", header.size,
                                wire->cap);
@@ -424,7 +442,7 @@ static void call_timed_out(struct vfuc *c, const struct slot *slot)
         conn_error(c, -ETIMEDOUT, "%s: no reply within %llu ms, but %zu of %u bytes of message id %u (%s, flags 0x%x)",
                    call_name(slot->command), ms, have, c->seen.size, c->seen.id, call_name(c->seen.command),
                    c->seen.flags);
-    else if (c->seen.size)
+    else if (c->met)
         conn_error(c, -ETIMEDOUT, "%s: no reply within %llu ms; the last message was id %u (%s, flags 0x%x)",
                    call_name(slot->command), ms, c->seen.id, call_name(c->seen.command), c->seen.flags);
     else

@@ -61,7 +61,7 @@ static void conn_show(const struct vfuc *c, char *text, size_t room)
     const uint8_t *byte = (const uint8_t *)&c->seen;
     size_t n = strlen(text);
 
-    if (!c->seen.size || n + 80 > room)
+    if (!c->met || n + 80 > room)
         return;
     n += (size_t)snprintf(text + n, room - n, "; the last message's header:");
     for (size_t i = 0; i < sizeof c->seen; i++)
@@ -197,7 +197,7 @@ void vfuc_close(struct vfuc *c)
     c->due = c->kept = 0;
     c->drain_error = 0;
     c->oldest_id = c->next_id;
-    memset(&c->seen, 0, sizeof c->seen);
+    c->met = false;
 }
 
 const char *vfuc_error(const struct vfuc *c)

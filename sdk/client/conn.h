@@ -131,7 +131,8 @@ struct vfuc {
     bool negotiated;
     int broken;                  /* -EPROTO, -ENOTCONN: nothing works any more */
     char error[320];
-    struct vfu_msg_header seen;  /* of the last message that came; size 0: none since the last request */
+    struct vfu_msg_header seen;  /* of the last message that came */
+    bool met;                    /* there was one since the last request */
     char *server_json;
     struct vfuc_server server;
 

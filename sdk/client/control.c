@@ -13,20 +13,24 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #define CONTROL_SUFFIX ".control"
-#define CONTROL_TIMEOUT UINT64_C(5000000000)
+#define CONTROL_SECONDS 5
+#define CONTROL_TIMEOUT (UINT64_C(1000000000) * CONTROL_SECONDS)
 #define CONTROL_EVENTS 1024u
+#define CONTROL_LINE (64u << 20) /* bytes of a line; a host's own have a few at most */
 
 struct vfuc_control {
     int fd;
     uint64_t timeout_ns;
     char error[512];
     char *in; /* what has come and was not taken yet */
-    size_t used, room;
+    size_t used, room, looked; /* no line ends in the first `looked` of them */
+    uint64_t owed;             /* answers that nobody waits for any more */
     char *answer; /* given out last */
     char **events;
     size_t nevents;
@@ -63,15 +67,20 @@ void vfuc_control_timeout(struct vfuc_control *c, uint64_t timeout_ns)
 static int control_connect(struct vfuc_control *c, const char *socket_path, const char *path)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
+    struct timeval limit = { CONTROL_SECONDS, 0 };
     int error;
 
     if (strlen(path) >= sizeof address.sun_path)
         return control_fail(c, -ENAMETOOLONG, "%s is too long for a UNIX socket", path);
     strcpy(address.sun_path, path);
     c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (c->fd >= 0 && connect(c->fd, (struct sockaddr *)&address, sizeof address) == 0)
+    /* Where many wait to be accepted, connect sleeps; this is the limit that it knows. */
+    if (c->fd >= 0 && setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0 &&
+        connect(c->fd, (struct sockaddr *)&address, sizeof address) == 0)
         return 0;
     error = -errno;
+    if (error == -EAGAIN)
+        return control_fail(c, -ETIMEDOUT, "%s: nobody has taken the connection within %d s", path, CONTROL_SECONDS);
     if (error == -ENOENT)
         return control_fail(c, error, "there is no control socket %s: either the server of %s is not vfu-host, or its "
                             "--control names another place", path, socket_path);
@@ -113,61 +122,81 @@ void vfuc_control_close(struct vfuc_control *c)
     free(c);
 }
 
-static int control_send(struct vfuc_control *c, const char *bytes, size_t size)
+/* Milliseconds until then for poll(2), rounded up; deadline 0: none, -1. */
+static int control_left(uint64_t deadline)
 {
-    while (size) {
-        ssize_t n = send(c->fd, bytes, size, MSG_NOSIGNAL);
+    uint64_t now = control_clock();
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return control_fail(c, -errno, "the control socket is gone: %s", strerror(errno));
-        bytes += n;
-        size -= (size_t)n;
-    }
-    return 0;
+    if (!deadline)
+        return -1;
+    if (now >= deadline)
+        return 0;
+    return deadline - now > UINT64_C(3600000000000) ? 3600000 : (int)((deadline - now + 999999) / 1000000);
 }
 
-/* More bytes: 0, -ETIMEDOUT, or what is wrong. deadline 0: none. */
-static int control_receive(struct vfuc_control *c, uint64_t deadline)
+static int control_gone(struct vfuc_control *c, int error)
 {
-    struct pollfd pfd = { .fd = c->fd, .events = POLLIN };
-    uint64_t now = control_clock();
-    int ready, wait = -1;
+    return control_fail(c, error, "the control socket has closed the connection");
+}
+
+/* What there is: 0, -EAGAIN, or what is wrong. */
+static int control_read(struct vfuc_control *c)
+{
     ssize_t n;
 
-    if (deadline)
-        wait = now >= deadline ? 0 : deadline - now > UINT64_C(3600000000000) ? 3600000
-                                                                             : (int)((deadline - now + 999999) / 1000000);
-    ready = poll(&pfd, 1, wait);
-    if (ready < 0 && errno != EINTR)
-        return -errno;
-    if (ready <= 0)
-        return deadline && control_clock() >= deadline ? -ETIMEDOUT : 0;
     if (c->room - c->used < 16384) {
         size_t room = c->room ? 2 * c->room : 65536;
-        char *in = realloc(c->in, room);
+        char *in = room > CONTROL_LINE ? NULL : realloc(c->in, room);
 
         if (!in)
-            return control_fail(c, -ENOMEM, "out of memory");
+            return room > CONTROL_LINE
+                       ? control_fail(c, -EPROTO, "the control socket sends a line without an end (%zu bytes so far)", c->used)
+                       : control_fail(c, -ENOMEM, "out of memory");
         c->in = in;
         c->room = room;
     }
     n = recv(c->fd, c->in + c->used, c->room - c->used, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return 0;
+        return -EAGAIN;
     if (n <= 0)
-        return control_fail(c, n ? -errno : -EPIPE, "the control socket has closed the connection");
+        return control_gone(c, n ? -errno : -EPIPE);
     c->used += (size_t)n;
+    return 0;
+}
+
+/* One who takes a byte now and then does not move the end of the time, nor does one who never stops talking. */
+static int control_send(struct vfuc_control *c, const char *bytes, size_t size, uint64_t deadline)
+{
+    while (size) {
+        struct pollfd pfd = { .fd = c->fd, .events = POLLIN | POLLOUT };
+        ssize_t n = send(c->fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        int error = 0;
+
+        if (n < 0 && errno != EINTR && errno != EAGAIN)
+            return control_fail(c, -errno, "the control socket is gone: %s", strerror(errno));
+        if (n >= 0) {
+            bytes += n;
+            size -= (size_t)n;
+            continue;
+        }
+        if (!control_left(deadline))
+            return -ETIMEDOUT;
+        /* Two sides that both send do not wait for each other. */
+        if (poll(&pfd, 1, control_left(deadline)) > 0 && pfd.revents & (POLLIN | POLLHUP))
+            error = control_read(c);
+        if (error && error != -EAGAIN)
+            return error;
+    }
     return 0;
 }
 
 /* The first whole line, the caller's to free; NULL: none has come. */
 static char *control_line(struct vfuc_control *c)
 {
-    char *end = c->used ? memchr(c->in, '\n', c->used) : NULL, *line;
+    char *end = c->used > c->looked ? memchr(c->in + c->looked, '\n', c->used - c->looked) : NULL, *line;
     size_t n;
 
+    c->looked = end ? 0 : c->used;
     if (!end)
         return NULL;
     n = (size_t)(end - c->in);
@@ -199,7 +228,8 @@ static int control_keep(struct vfuc_control *c, char *event)
     return 0;
 }
 
-/* Takes lines: an answer ends up in c->answer, 1; events are kept. 0: nothing more is there. */
+/* Takes lines: an answer ends up in c->answer, 1; events are kept. 0: nothing more is there. Answers come in the order of
+ * their requests, so that those which were given up are the first. */
 static int control_take(struct vfuc_control *c, json_t **answer)
 {
     char *line;
@@ -213,6 +243,12 @@ static int control_take(struct vfuc_control *c, json_t **answer)
             free(line);
             return control_fail(c, -EPROTO, "what answers here is no control socket of vfu-host");
         }
+        if (!json_object_get(value, "event") && c->owed) {
+            c->owed--;
+            json_decref(value);
+            free(line);
+            continue;
+        }
         if (!json_object_get(value, "event")) {
             free(c->answer);
             c->answer = line;
@@ -225,6 +261,27 @@ static int control_take(struct vfuc_control *c, json_t **answer)
             return error;
     }
     return 0;
+}
+
+/* Waits for more, and takes it; 0: go on. Whatever comes, and however much of it, does not move the end of the time. */
+static int control_await(struct vfuc_control *c, uint64_t deadline, json_t **answer)
+{
+    struct pollfd pfd = { .fd = c->fd, .events = POLLIN };
+    int left = control_left(deadline), ready = poll(&pfd, 1, left), result = ready > 0 ? control_read(c) : 0;
+
+    if (ready < 0 && errno != EINTR)
+        return control_fail(c, -errno, "the control socket cannot be waited for: %s", strerror(errno));
+    if (result && result != -EAGAIN)
+        return result;
+    result = control_take(c, answer);
+    return result || left ? result : -ETIMEDOUT;
+}
+
+static uint64_t control_deadline(uint64_t timeout_ns)
+{
+    uint64_t now = control_clock();
+
+    return timeout_ns > UINT64_MAX - now ? 0 : now + timeout_ns;
 }
 
 static int control_errno(const json_t *answer)
@@ -251,7 +308,7 @@ static int control_judge(struct vfuc_control *c, json_t *answer)
 
 int vfuc_control_call(struct vfuc_control *c, const char *request, const char **reply)
 {
-    uint64_t deadline = c->timeout_ns ? control_clock() + c->timeout_ns : 0;
+    uint64_t deadline = c->timeout_ns ? control_deadline(c->timeout_ns) : 0;
     char *line = strdup(request);
     json_t *answer = NULL;
     size_t n = strlen(request);
@@ -266,12 +323,21 @@ int vfuc_control_call(struct vfuc_control *c, const char *request, const char **
     for (char *p = line; *p; p++)
         *p = *p == '\n' || *p == '\r' ? ' ' : *p;
     line[n] = '\n';
-    result = c->fd < 0 ? -ENOTCONN : control_send(c, line, n + 1);
+    result = c->fd < 0 ? control_fail(c, -ENOTCONN, "not connected") : control_send(c, line, n + 1, deadline);
     free(line);
-    while (!result && (result = control_take(c, &answer)) == 0)
-        result = control_receive(c, deadline);
-    if (result == -ETIMEDOUT)
+    if (result == -ETIMEDOUT) { /* half a request: nothing can follow it */
+        close(c->fd);
+        c->fd = -1;
+        return control_fail(c, result, "the request was not taken within %.3g s", (double)c->timeout_ns / 1e9);
+    }
+    if (!result)
+        result = control_take(c, &answer);
+    while (!result)
+        result = control_await(c, deadline, &answer);
+    if (result == -ETIMEDOUT) {
+        c->owed++;
         return control_fail(c, result, "no answer within %.3g s", (double)c->timeout_ns / 1e9);
+    }
     if (result != 1)
         return result;
     if (reply)
@@ -281,18 +347,22 @@ int vfuc_control_call(struct vfuc_control *c, const char *request, const char **
 
 int vfuc_control_event(struct vfuc_control *c, uint64_t timeout_ns, const char **event)
 {
-    uint64_t deadline = timeout_ns == UINT64_MAX ? 0 : control_clock() + timeout_ns;
+    uint64_t deadline = control_deadline(timeout_ns);
     json_t *answer = NULL;
-    int result = 0;
+    int result = c->fd < 0 ? control_fail(c, -ENOTCONN, "not connected") : 0;
 
-    c->error[0] = '\0';
-    while (!c->nevents && !result) {
+    if (!result) {
+        c->error[0] = '\0';
         result = control_take(c, &answer);
+    }
+    while (!c->nevents && result >= 0) {
         json_decref(answer); /* one that came too late */
         answer = NULL;
-        if (result >= 0)
-            result = c->nevents ? 0 : control_receive(c, deadline);
+        result = control_await(c, deadline, &answer);
+        if (result > 0 && !control_left(deadline))
+            result = -ETIMEDOUT;
     }
+    json_decref(answer);
     if (!c->nevents)
         return result == -ETIMEDOUT ? 0 : result;
     free(c->answer);

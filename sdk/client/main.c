@@ -275,12 +275,13 @@ int main_connect(struct vfuc *c, const struct settings *s)
 {
     int err = vfuc_connect(c, s->socket);
     bool named = strstr(vfuc_error(c), s->socket);
+    bool silent = err == -ETIMEDOUT && !strstr(vfuc_error(c), " byte") && !strstr(vfuc_error(c), "message");
 
     if (!err)
         return 0;
     fprintf(stderr, "vfu-client: cannot connect to %s%s%s%s\n", named ? "" : s->socket, named ? "" : ": ",
             vfuc_error(c),
-            err == -ETIMEDOUT || err == -EBUSY ? " (" CLI_BUSY ")" : "");
+            silent || err == -EBUSY ? " (" CLI_BUSY ")" : "");
     return EXIT_FAILURE;
 }
 

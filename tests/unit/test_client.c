@@ -483,7 +483,7 @@ static void test_wrong_replies(void **state)
         struct vfu_msg_region_access access;
         const char *says;
     } table[] = {
-        { 5, VFU_CMD_REGION_READ, 1, 20, { 0, 0, 4 }, "answers nothing" },
+        { 5, VFU_CMD_REGION_READ, 1, 20, { 0, 0, 4 }, "answers nothing; the next one expected is 1;" },
         { 256, VFU_CMD_REGION_READ, 1, 20, { 0, 0, 4 }, "answers nothing" },
         { 0, VFU_CMD_REGION_WRITE, 1, 20, { 0, 0, 4 }, "expected REGION_READ" },
         { 0, VFU_CMD_REGION_READ, 1, 16, { 0, 0, 4 }, "32 bytes, expected 36" },

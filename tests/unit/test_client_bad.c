@@ -227,6 +227,12 @@ static void too_small(struct server *s)
     pause();
 }
 
+static void zeros(struct server *s)
+{
+    send_bytes(s, &(struct vfu_msg_header){ 0 }, HEADER);
+    pause();
+}
+
 static void too_large(struct server *s)
 {
     struct vfu_msg_header header = { s->header.id, s->header.command, UINT32_MAX, VFU_MSG_REPLY, 0 };
@@ -284,6 +290,7 @@ static const struct bad {
     { "replies to another command", wrong_command, "is to unknown command (99)", false },
     { "sends senseless flags", wrong_flags, "senseless flags", false },
     { "sends a size that is too small", too_small, "message of 3 bytes", false },
+    { "sends zeros", zeros, "message of 0 bytes from the server (16 to 1052672 are possible); the last message's header: 00 00 00 00", false },
     { "sends a size that is too large", too_large, "message of 4294967295 bytes", false },
     { "sends a reply that is too short", short_reply, NULL, false },
     { "sends noise", noise, "header:", false },

@@ -515,6 +515,7 @@ VFUC_API void vfuc_control_timeout(struct vfuc_control *control, uint64_t timeou
 /*
  * Sends `request`, an object with "cmd", and waits for its answer: 0, or the error that it reports, or that of the
  * connection (then *reply is NULL; -ETIMEDOUT too). *reply, if wanted, is the answer's text, good until the next call.
+ * An answer that comes late is passed over; where not even the request was taken in time, the connection ends.
  */
 VFUC_API int vfuc_control_call(struct vfuc_control *control, const char *request, const char **reply);
 /* After "subscribe": the next event. 1; 0: none came in time (UINT64_MAX: no limit); -errno. *event as *reply. */
