@@ -393,8 +393,10 @@ static int open_vnc(struct display *d, const char *where)
 
 static int open_file(struct display *d, const char *path)
 {
-    if (!png_works()) {
-        log_error(d->who, "display png:%s: this build has no libpng", path);
+    const char *missing = png_missing();
+
+    if (missing) {
+        log_error(d->who, "display png:%s: %s", path, missing);
         return -EINVAL;
     }
     if (!*path || d->file) {

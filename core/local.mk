@@ -78,6 +78,8 @@ core_libcore_la_SOURCES = \
 	core/lane.h \
 	core/log.c \
 	core/log.h \
+	core/lazy.c \
+	core/lazy.h \
 	core/loop.c \
 	core/loop.h \
 	core/migration.c \
@@ -160,7 +162,7 @@ core_libcore_la_SOURCES = \
 	core/work.c
 core_libcore_la_CFLAGS = $(AM_CFLAGS) $(PNG_CFLAGS) $(VNC_CFLAGS)
 core_libcore_la_CPPFLAGS = $(AM_CPPFLAGS) -DVFU_PLUGIN_DIR='"$(plugindir)"'
-core_libcore_la_LIBADD = $(JANSSON_LIBS) $(PNG_LIBS) $(VNC_LIBS) $(VFU_LIBS)
+core_libcore_la_LIBADD = $(JANSSON_LIBS) $(VFU_LIBS)
 
 bin_PROGRAMS += vfu-host
 vfu_host_SOURCES = core/main.c core/skeleton.c core/skeleton.h

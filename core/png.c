@@ -17,11 +17,44 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/lazy.h"
+
 #define LEVEL 3 /* of zlib: the picture of a console is small enough, and quickly made */
 
-bool png_works(void)
+/* What is called of the library. */
+#define FUNCTIONS(F)                                                                                                   \
+    F(png_create_write_struct)                                                                                         \
+    F(png_create_info_struct)                                                                                          \
+    F(png_destroy_write_struct)                                                                                        \
+    F(png_init_io)                                                                                                     \
+    F(png_longjmp)                                                                                                     \
+    F(png_set_longjmp_fn)                                                                                              \
+    F(png_set_compression_level)                                                                                       \
+    F(png_set_IHDR)                                                                                                    \
+    F(png_write_info)                                                                                                  \
+    F(png_write_row)                                                                                                   \
+    F(png_write_end)
+
+static struct {
+#define MEMBER(name) __typeof__(name) *name;
+    FUNCTIONS(MEMBER)
+#undef MEMBER
+} lib;
+
+#define TEXT(x) #x
+#define NUMBER(x) TEXT(x)
+
+const char *png_missing(void)
 {
-    return true;
+    static struct lazy library = { "libpng" NUMBER(PNG_LIBPNG_VER_SONUM) ".so." NUMBER(PNG_LIBPNG_VER_SONUM),
+                                   "libpng16-16", NULL, "" };
+    static const struct lazy_symbol symbols[] = {
+#define SYMBOL(name) { #name, &lib.name },
+        FUNCTIONS(SYMBOL)
+#undef SYMBOL
+    };
+
+    return lazy_load(&library, symbols, sizeof symbols / sizeof symbols[0]);
 }
 
 static void warn(png_structp png, png_const_charp text)
@@ -33,20 +66,21 @@ static void warn(png_structp png, png_const_charp text)
 __attribute__((noreturn)) static void fail(png_structp png, png_const_charp text)
 {
     (void)text;
-    png_longjmp(png, 1);
+    lib.png_longjmp(png, 1);
+    abort(); /* not reached: what the pointer to it does not say */
 }
 
 /* The jump of libpng's errors ends here: nothing of this function is needed behind it. */
 static int encode(FILE *file, png_structp png, png_infop info, const uint32_t *pixels, uint32_t width, uint32_t height,
                   uint8_t *line)
 {
-    if (setjmp(png_jmpbuf(png)))
+    if (setjmp(*lib.png_set_longjmp_fn(png, longjmp, sizeof(jmp_buf))))
         return errno ? -errno : -EIO;
-    png_init_io(png, file);
-    png_set_compression_level(png, LEVEL);
-    png_set_IHDR(png, info, width, height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
+    lib.png_init_io(png, file);
+    lib.png_set_compression_level(png, LEVEL);
+    lib.png_set_IHDR(png, info, width, height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
                  PNG_FILTER_TYPE_DEFAULT);
-    png_write_info(png, info);
+    lib.png_write_info(png, info);
     for (uint32_t y = 0; y < height; y++) {
         const uint32_t *pixel = pixels + (size_t)y * width;
 
@@ -55,16 +89,16 @@ static int encode(FILE *file, png_structp png, png_infop info, const uint32_t *p
             line[3 * x + 1] = (uint8_t)(pixel[x] >> 8);
             line[3 * x + 2] = (uint8_t)pixel[x];
         }
-        png_write_row(png, line);
+        lib.png_write_row(png, line);
     }
-    png_write_end(png, NULL);
+    lib.png_write_end(png, NULL);
     return 0;
 }
 
 static int write_file(FILE *file, const uint32_t *pixels, uint32_t width, uint32_t height)
 {
-    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, fail, warn);
-    png_infop info = png ? png_create_info_struct(png) : NULL;
+    png_structp png = png_missing() ? NULL : lib.png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, fail, warn);
+    png_infop info = png ? lib.png_create_info_struct(png) : NULL;
     uint8_t *line = malloc(3u * (size_t)width);
     int error = -ENOMEM;
 
@@ -72,7 +106,7 @@ static int write_file(FILE *file, const uint32_t *pixels, uint32_t width, uint32
     if (info && line)
         error = encode(file, png, info, pixels, width, height, line);
     if (png)
-        png_destroy_write_struct(&png, &info);
+        lib.png_destroy_write_struct(&png, &info);
     free(line);
     return error;
 }
@@ -124,9 +158,9 @@ int png_save(const char *path, const uint32_t *pixels, uint32_t width, uint32_t 
 
 #else
 
-bool png_works(void)
+const char *png_missing(void)
 {
-    return false;
+    return "this build has no libpng";
 }
 
 int png_save(const char *path, const uint32_t *pixels, uint32_t width, uint32_t height)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * png - a picture as a PNG file, there whole or not at all. Any thread.
+ * png - a picture as a PNG file, there whole or not at all. libpng is loaded when the first one is asked for. Any thread.
  */
 #ifndef CORE_PNG_H
 #define CORE_PNG_H
@@ -8,8 +8,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Whether this build can do it. */
-bool png_works(void);
+/* NULL if it can be done, and libpng is loaded now; else why not, for people. */
+const char *png_missing(void);
+static inline bool png_works(void)
+{
+    return !png_missing();
+}
 /* 0x00RRGGBB pixels, line by line, to `path`, which is replaced by a rename. -errno; -ENOTSUP: without libpng. */
 int png_save(const char *path, const uint32_t *pixels, uint32_t width, uint32_t height);
 

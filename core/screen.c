@@ -11,6 +11,7 @@
 
 #include "core/control.h"
 #include "core/device.h"
+#include "core/png.h"
 
 struct display_job {
     struct ask_item item; /* first */
@@ -62,7 +63,7 @@ static int refused(json_t *reply, int error, json_int_t number)
     case -ENOENT:
         return control_error(reply, error, "the device has no display %lld", (long long)number);
     case -ENOTSUP:
-        return control_error(reply, error, "this host was built without libpng, and saves no pictures");
+        return control_error(reply, error, "no picture can be saved: %s", png_missing());
     case -ENODATA:
         return control_error(reply, error, "the screen is blank: the device shows nothing");
     default:

@@ -34,6 +34,7 @@
 
 #include <rfb/rfb.h>
 
+#include "core/lazy.h"
 #include "core/server.h"
 
 #define LINES_MAX 8192u
@@ -78,9 +79,34 @@ static struct {
     bool used[VNC_VIEWERS_MAX], made;
 } pool = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-bool vnc_works(void)
+/* What is called of the library; rfbLog and rfbErr are variables, which hold pointers to functions. */
+#define SYMBOLS(S)                                                                                                     \
+    S(rfbClientConnectionGone)                                                                                         \
+    S(rfbCloseClient)                                                                                                  \
+    S(rfbErr)                                                                                                          \
+    S(rfbGetScreen)                                                                                                    \
+    S(rfbLog)                                                                                                          \
+    S(rfbMarkRectAsModified)                                                                                           \
+    S(rfbNewClient)                                                                                                    \
+    S(rfbNewFramebuffer)                                                                                               \
+    S(rfbProcessEvents)
+
+static struct {
+#define MEMBER(name) __typeof__(name) *name;
+    SYMBOLS(MEMBER)
+#undef MEMBER
+} lib;
+
+const char *vnc_missing(void)
 {
-    return true;
+    static struct lazy library = { "libvncserver.so.1", "libvncserver1", NULL, "" };
+    static const struct lazy_symbol symbols[] = {
+#define SYMBOL(name) { #name, &lib.name },
+        SYMBOLS(SYMBOL)
+#undef SYMBOL
+    };
+
+    return lazy_load(&library, symbols, sizeof symbols / sizeof symbols[0]);
 }
 
 static uint64_t now_ns(void)
@@ -118,7 +144,7 @@ static void ignore_pointer(int buttons, int x, int y, rfbClientPtr client)
 
 static rfbScreenInfoPtr make_screen(void)
 {
-    rfbScreenInfoPtr screen = rfbGetScreen(NULL, NULL, 64, 64, 8, 3, 4);
+    rfbScreenInfoPtr screen = lib.rfbGetScreen(NULL, NULL, 64, 64, 8, 3, 4);
 
     if (!screen)
         return NULL;
@@ -136,7 +162,7 @@ static int make_pool(void)
 
     pthread_mutex_lock(&pool.lock);
     if (!pool.made) {
-        rfbLog = rfbErr = say_nothing;
+        *lib.rfbLog = *lib.rfbErr = say_nothing;
         for (uint32_t i = 0; i < VNC_VIEWERS_MAX && !error; i++) {
             if (!pool.screens[i])
                 pool.screens[i] = make_screen();
@@ -198,7 +224,7 @@ static bool grow(struct viewer *v, uint32_t width, uint32_t height)
     v->pixels = pixels;
     v->width = width;
     v->height = height;
-    rfbNewFramebuffer(v->screen, (char *)pixels, (int)width, (int)height, 8, 3, 4);
+    lib.rfbNewFramebuffer(v->screen, (char *)pixels, (int)width, (int)height, 8, 3, 4);
     free(before);
     return true;
 }
@@ -245,7 +271,7 @@ static bool take_changes(struct viewer *v)
         pthread_mutex_unlock(&picture->lock);
         if (!same)
             break;
-        rfbMarkRectAsModified(v->screen, 0, (int)y, (int)v->width, (int)y + 1);
+        lib.rfbMarkRectAsModified(v->screen, 0, (int)y, (int)v->width, (int)y + 1);
     }
     return true;
 }
@@ -262,7 +288,7 @@ static void serve(struct viewer *v)
     uint64_t since = now_ns(), count;
 
     while (v->client && !v->stop && take_changes(v)) {
-        rfbProcessEvents(v->screen, 0);
+        lib.rfbProcessEvents(v->screen, 0);
         if (!v->client || unwanted(v, since))
             return;
         poll(fds, 2, v->client->state == RFB_NORMAL ? -1 : 1000);
@@ -291,7 +317,7 @@ static void begin(struct viewer *v)
         return;
     }
     v->screen->desktopName = v->vnc->title;
-    v->client = rfbNewClient(v->screen, pair[0]);
+    v->client = lib.rfbNewClient(v->screen, pair[0]);
     if (v->client) {
         v->client->clientData = v;
         v->client->clientGoneHook = client_gone;
@@ -316,8 +342,8 @@ static void *run_viewer(void *arg)
     if (v->client) {
         rfbClientPtr client = v->client;
 
-        rfbCloseClient(client);
-        rfbClientConnectionGone(client);
+        lib.rfbCloseClient(client);
+        lib.rfbClientConnectionGone(client);
     }
     v->vnc->watching--;
     v->ended = true;
@@ -561,9 +587,12 @@ int vnc_open(struct vnc **out, const char *who, const char *title, const char *w
 {
     struct vnc *vnc = calloc(1, sizeof *vnc);
     char *copy = strdup(where);
-    int error = vnc && copy ? make_pool() : -ENOMEM;
+    const char *missing = vnc_missing();
+    int error = missing ? -EINVAL : vnc && copy ? make_pool() : -ENOMEM;
 
     *at = NULL;
+    if (missing)
+        log_error(who, "display vnc:%s: %s", where, missing);
     if (vnc) {
         vnc->who = who;
         vnc->title = strdup(title);
@@ -629,16 +658,16 @@ void vnc_wake(struct vnc *vnc)
 
 #else
 
-bool vnc_works(void)
+const char *vnc_missing(void)
 {
-    return false;
+    return "this build has no libvncserver";
 }
 
 int vnc_open(struct vnc **out, const char *who, const char *title, const char *where, struct picture *picture,
              void (*looked)(void *ctx), void *ctx, char **at)
 {
     (void)out, (void)title, (void)picture, (void)looked, (void)ctx, (void)at;
-    log_error(who, "display vnc:%s: this build has no libvncserver", where);
+    log_error(who, "display vnc:%s: %s", where, vnc_missing());
     return -EINVAL;
 }
 

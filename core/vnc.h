@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vnc - a picture for VNC viewers, with libvncserver: a listening socket, a thread for it, and one for each viewer.
+ * vnc - a picture for VNC viewers, with libvncserver, which is loaded for the first one: a listening socket, a thread for it, and
+ * one for each viewer.
  *
  * A viewer's thread has a libvncserver screen and a copy of the picture to itself, so what one does or leaves undone
  * costs that one only. The picture's owner tells them what has changed, under its lock.
@@ -24,7 +25,12 @@ struct picture {
     uint64_t size_number; /* goes up when width or height change */
 };
 
-bool vnc_works(void);
+/* NULL if there can be viewers, and libvncserver is loaded now; else why not, for people. */
+const char *vnc_missing(void);
+static inline bool vnc_works(void)
+{
+    return !vnc_missing();
+}
 /*
  * Listens at `where`: "HOST:PORT", ":PORT" or "PORT" (this machine only), or "unix:PATH". `looked` is called from other
  * threads when the first viewer comes, and so on: somebody looks. *at: where it is, for people, to be freed. -errno,

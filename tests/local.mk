@@ -111,6 +111,8 @@ tests_unit_test_qmp_SOURCES = tests/unit/test_qmp.c $(ODD_HOST)
 tests_unit_test_inner_SOURCES = tests/unit/test_inner.c $(ODD_HOST)
 tests_unit_test_reload_SOURCES = tests/unit/test_reload.c $(ODD_HOST)
 
+# It reads what the host has written.
+tests_unit_test_display_LDADD = $(LDADD) $(PNG_LIBS)
 tests_unit_test_virtio_SOURCES = tests/unit/test_virtio.c tests/unit/virtio_rig.c tests/unit/virtio_rig.h
 PCAPNG = tests/unit/pcapng.c tests/unit/pcapng.h
 tests_unit_test_tracefile_SOURCES = tests/unit/test_tracefile.c $(PCAPNG)

@@ -33,7 +33,7 @@ FUZZ_ENVIRONMENT = \
 	FUZZ_SOURCES='$(core_libcore_la_SOURCES)'; export FUZZ_SOURCES; \
 	JANSSON_CFLAGS='-I$(abs_top_builddir) $(JANSSON_CFLAGS) $(PNG_CFLAGS) $(VNC_CFLAGS)'; export JANSSON_CFLAGS; \
 	JANSSON_LIBS='$(JANSSON_LIBS)'; export JANSSON_LIBS; \
-	VFU_LIBS='$(PNG_LIBS) $(VNC_LIBS) $(VFU_LIBS)'; export VFU_LIBS;
+	VFU_LIBS='$(VFU_LIBS)'; export VFU_LIBS;
 
 check-fuzz:
 	@$(FUZZ_ENVIRONMENT) $(SHELL) $(srcdir)/tests/fuzz/check.sh || { status=$$?; test $$status -eq 77 || exit $$status; \

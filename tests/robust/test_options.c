@@ -7,6 +7,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -183,6 +184,33 @@ static void without_standard_descriptors(void **state)
     rig.before = NULL;
 }
 
+/* Where the dynamic linker finds what is no library. */
+static void before_bad_libraries(struct rig *r)
+{
+    setenv("LD_LIBRARY_PATH", r->dir, 1);
+}
+
+/* Libraries that only pictures need are loaded for those: without them, other devices serve. */
+static void without_picture_libraries(void **state)
+{
+    static const char *const outputs[] = { "display=png:/nowhere/x.png", "display=vnc:unix:/nowhere/x" };
+    char example[512];
+
+    (void)state;
+    rig_write(&rig, "libpng16.so.16", "not a library\n");
+    rig_write(&rig, "libvncserver.so.1", "not a library\n");
+    snprintf(example, sizeof example, "%s/examples/bochs-display.lua", getenv("VFU_SRCDIR"));
+    rig.before = before_bad_libraries;
+    assert_int_equal(rig_run(&rig, "--plugin", "$edu", "--socket-path", "@s", "--run", "true", NULL), 0);
+    assert_int_equal(rig_run(&rig, "--plugin", example, "--socket-path", "@s", "--run", "true", NULL), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_not_equal(rig_run(&rig, "--plugin", example, outputs[i], "--socket-path", "@s", "--run", "true", NULL), 0);
+        if (!rig_said(&rig, "this build has no lib"))
+            assert_int_equal(rig_said(&rig, i ? "libvncserver.so.1 cannot be loaded" : "libpng16.so.16 cannot be loaded"), 1);
+    }
+    rig.before = NULL;
+}
+
 static int start(void **state)
 {
     (void)state;
@@ -211,6 +239,7 @@ int main(void)
         cmocka_unit_test(one_line),
         cmocka_unit_test(hostile_words),
         cmocka_unit_test(without_standard_descriptors),
+        cmocka_unit_test(without_picture_libraries),
     };
 
     return cmocka_run_group_tests_name("options", tests, start, stop);
