@@ -82,12 +82,12 @@ int32_t access_read(void *self, struct vfu_reg_call *call)
     }
     describe_call(what, sizeof what, "read", reg, call);
     if (rc == LUA_OK) {
-        char text[80];
+        char text[80], room[32];
 
-        snprintf(text, sizeof text, "the hook returned %s, not an integer", luaL_typename(L, -1));
-        state_report_text(s, what, text);
+        snprintf(text, sizeof text, "the hook returned %s, not an integer", util_kind(L, -1, room));
+        state_report_result(s, what, reg->read_ref, text);
     } else {
-        state_report(s, L, what);
+        state_report(s, L, what, NULL);
     }
     lua_pop(L, 1);
     return -EIO;
@@ -140,11 +140,11 @@ int32_t access_write(void *self, struct vfu_reg_call *call)
             call->value = (uint64_t)value;
             result = VFU_REPLACE;
         } else {
-            char what[128], text[96];
+            char what[128], text[96], room[32];
 
             describe_call(what, sizeof what, "write", reg, call);
-            snprintf(text, sizeof text, "the hook returned %s, not nil or an integer", luaL_typename(t->co, 1));
-            state_report_text(s, what, text);
+            snprintf(text, sizeof text, "the hook returned %s, not nil or an integer", util_kind(t->co, 1, room));
+            state_report_result(s, what, reg->write_ref, text);
             result = -EIO;
         }
     }
@@ -176,7 +176,7 @@ int32_t access_locked(void *self, uint32_t hook, const struct vfu_reg_call *call
         char what[128];
 
         describe_call(what, sizeof what, "lock", reg, call);
-        state_report(s, L, what);
+        state_report(s, L, what, NULL);
     }
     lua_pop(L, 1);
     return held;
@@ -214,11 +214,11 @@ static int32_t access_error(lua_State *L, int i)
     return err ? -err : -EIO;
 }
 
-static int32_t take_read(struct script *s, struct vfu_access *a, const char *what)
+static int32_t take_read(struct script *s, const struct bar_decl *bar, struct vfu_access *a, const char *what)
 {
     lua_State *L = s->L;
     lua_Integer value;
-    char text[96];
+    char text[96], room[32];
     size_t n;
 
     if (lua_isnil(L, -2) && !lua_isnil(L, -1))
@@ -236,10 +236,10 @@ static int32_t take_read(struct script *s, struct vfu_access *a, const char *wha
         }
         snprintf(text, sizeof text, "bar.read returned %zu bytes, not %u", n, a->size);
     } else {
-        snprintf(text, sizeof text, "bar.read returned %s, not %s", luaL_typename(L, -2),
+        snprintf(text, sizeof text, "bar.read returned %s, not %s", util_kind(L, -2, room),
                  a->size > 8 ? "a string" : "an integer");
     }
-    state_report_text(s, what, text);
+    state_report_result(s, what, bar->read_ref, text);
     return bus_error(a);
 }
 
@@ -257,7 +257,7 @@ static int32_t raw_read(struct script *s, const struct bar_decl *bar, struct vfu
     lua_pushinteger(L, a->size);
     if (state_call(s, 3, 2, what))
         return bus_error(a);
-    rc = take_read(s, a, what);
+    rc = take_read(s, bar, a, what);
     lua_pop(L, 2);
     return rc;
 }

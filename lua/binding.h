@@ -168,6 +168,8 @@ void util_append(lua_State *L, struct list *list, void *item);
 bool util_is_name(const char *text);
 bool util_integer(lua_State *L, int i, lua_Integer *value); /* an integer, or a float that is one; no strings */
 lua_Integer util_check_integer(lua_State *L, int i, const char *what);
+/* What the value at i is, for a message that says what was expected instead; valid as long as room and the value. */
+const char *util_kind(lua_State *L, int i, char room[32]);
 const char *util_suggest(const char *word, const char *const *words);
 /* "; did you mean X?" or "", from the string keys of the table at i; pushes it. */
 void util_push_suggestion(lua_State *L, int i, const char *word);
@@ -194,8 +196,10 @@ void state_enter(struct script *s);
 void state_leave(struct script *s);
 /* Calls the function below nargs arguments on the main stack. On failure the error is reported as `what` and popped. */
 int state_call(struct script *s, int nargs, int nresults, const char *what);
-/* Reports what has stopped `co` (its message is on its top); for people, rate-limited. */
-void state_report(struct script *s, lua_State *co, const char *what);
+/* Reports what has stopped `co` (`problem`, or the message on its top); for people, rate-limited. */
+void state_report(struct script *s, lua_State *co, const char *what, const char *problem);
+/* ... what is wrong with what the function `ref` has returned; told at its first line. */
+void state_report_result(struct script *s, const char *what, int ref, const char *text);
 void state_report_text(struct script *s, const char *what, const char *text);
 
 int state_require(lua_State *L);

@@ -149,18 +149,41 @@ static int reg_newindex(lua_State *L)
     return 0;
 }
 
+/* "GROUP[1].NAME[2]" */
+static void push_name(lua_State *L, const struct reg_ud *ud)
+{
+    const char *dot = strchr(ud->reg->full, '.');
+    luaL_Buffer b;
+
+    luaL_buffinit(L, &b);
+    if (dot && ud->group_index != VFU_NONE) {
+        luaL_addlstring(&b, ud->reg->full, (size_t)(dot - ud->reg->full));
+        lua_pushfstring(L, "[%d]", (int)ud->group_index);
+        luaL_addvalue(&b);
+        luaL_addstring(&b, dot);
+    } else {
+        luaL_addstring(&b, ud->reg->full);
+    }
+    if (ud->index != VFU_NONE) {
+        lua_pushfstring(L, "[%d]", (int)ud->index);
+        luaL_addvalue(&b);
+    }
+    luaL_pushresult(&b);
+}
+
 static int reg_tostring(lua_State *L)
 {
     const struct reg_ud *ud = lua_touserdata(L, 1);
     struct script *s = script_of(L);
-    char text[96];
+    char text[32];
 
     if (s->regs)
         snprintf(text, sizeof text, " = 0x%llx",
                  (unsigned long long)s->regs->get(s->host, ud->reg->id, ud->index, ud->group_index));
     else
         text[0] = '\0';
-    lua_pushfstring(L, "register %s%s", ud->reg->full, text);
+    push_name(L, ud);
+    lua_pushfstring(L, "register %s%s", lua_tostring(L, -1), text);
     return 1;
 }
 

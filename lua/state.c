@@ -223,8 +223,10 @@ static int add_traceback(lua_State *L)
 static int push_dead_traceback(lua_State *L)
 {
     lua_State *co = lua_touserdata(L, 1);
-    const char *text = lua_tostring(co, -1);
+    const char *text = lua_touserdata(L, 2);
 
+    if (!text)
+        text = lua_tostring(co, -1);
     if (!text) {
         lua_pushvalue(co, -1);
         lua_xmove(co, L, 1);
@@ -268,7 +270,18 @@ void state_report_text(struct script *s, const char *what, const char *text)
     free(line);
 }
 
-void state_report(struct script *s, lua_State *co, const char *what)
+void state_report_result(struct script *s, const char *what, int ref, const char *text)
+{
+    char line[LUA_IDSIZE + 160];
+    lua_Debug ar;
+
+    lua_rawgeti(s->L, LUA_REGISTRYINDEX, ref);
+    lua_getinfo(s->L, ">S", &ar);
+    snprintf(line, sizeof line, "%s:%d: %s", ar.short_src, ar.linedefined, text);
+    state_report_text(s, what, line);
+}
+
+void state_report(struct script *s, lua_State *co, const char *what, const char *problem)
 {
     lua_State *L = s->L;
     const char *text;
@@ -276,8 +289,9 @@ void state_report(struct script *s, lua_State *co, const char *what)
     if (co != L) {
         lua_pushcfunction(L, push_dead_traceback);
         lua_pushlightuserdata(L, co);
+        lua_pushlightuserdata(L, (void *)(uintptr_t)problem);
         state_enter(s); /* the error may be an object with a __tostring of the script's */
-        lua_pcall(L, 1, 1, 0);
+        lua_pcall(L, 2, 1, 0);
         state_leave(s);
     }
     text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text";
@@ -413,7 +427,7 @@ int state_call(struct script *s, int nargs, int nresults, const char *what)
     if (rc == LUA_OK)
         return 0;
     if (!s->result)
-        state_report(s, s->L, what);
+        state_report(s, s->L, what, NULL);
     lua_pop(s->L, 1);
     return -EIO;
 }

@@ -167,10 +167,7 @@ static void fail(struct task *t, const char *text, bool stopped)
     char what[128];
 
     task_describe(t, what, sizeof what);
-    if (text)
-        state_report_text(t->s, what, text);
-    else
-        state_report(t->s, t->co, what);
+    state_report(t->s, t->co, what, text);
     if (t->kind == TASK_EVENT && t->oneshot)
         event_done(t->s, t->key);
     if (t->kind == TASK_WRAP)

@@ -96,6 +96,14 @@ bool util_integer(lua_State *L, int i, lua_Integer *value)
     return ok;
 }
 
+const char *util_kind(lua_State *L, int i, char room[32])
+{
+    if (lua_type(L, i) != LUA_TNUMBER)
+        return lua_isnone(L, i) ? "nothing" : luaL_typename(L, i);
+    snprintf(room, 32, LUA_NUMBER_FMT, lua_tonumber(L, i));
+    return room;
+}
+
 lua_Integer util_check_integer(lua_State *L, int i, const char *what)
 {
     lua_Integer value = 0;

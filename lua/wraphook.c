@@ -138,7 +138,7 @@ static void report(struct task *t, const char *format, const char *type, size_t 
 
     snprintf(what, sizeof what, "%s hook", names[t->hook]);
     snprintf(text, sizeof text, format, type, n, size);
-    state_report_text(t->s, what, text);
+    state_report_result(t->s, what, t->s->wrap->hooks[t->hook], text);
 }
 
 /* nil, "EIO" or a message of dev.dma's at i: its negative number. */
@@ -182,6 +182,7 @@ static int32_t bus_error(struct vfu_access *a)
 static int32_t take_read(struct task *t, struct vfu_access *a)
 {
     lua_State *co = t->co;
+    char room[32];
     lua_Integer value;
     int32_t status;
     size_t n = 0;
@@ -202,7 +203,7 @@ static int32_t take_read(struct task *t, struct vfu_access *a)
         report(t, "it returned %s of %zu bytes, not of %u", "a string", n, a->size);
         return bus_error(a);
     }
-    report(t, a->size > 8 ? "it returned %s, not a string" : "it returned %s, not an integer", luaL_typename(co, 1), 0, 0);
+    report(t, a->size > 8 ? "it returned %s, not a string" : "it returned %s, not an integer", util_kind(co, 1, room), 0, 0);
     return bus_error(a);
 }
 
@@ -326,6 +327,7 @@ bool wraphook_parks(const struct task *t)
 static int32_t take_dma(struct task *t, void *buf)
 {
     lua_State *co = t->co;
+    char room[32];
     int32_t status;
     size_t n = 0;
 
@@ -344,7 +346,7 @@ static int32_t take_dma(struct task *t, void *buf)
         report(t, "it returned %s of %zu bytes, not of %u", "a string", n, t->size);
         return -EIO;
     }
-    report(t, "it returned %s, not a string or nil, message", luaL_typename(co, 1), 0, 0);
+    report(t, "it returned %s, not a string or nil, message", util_kind(co, 1, room), 0, 0);
     return -EIO;
 }
 

@@ -4,8 +4,11 @@
 
 LUA_TESTS = tests/lua/test_api tests/lua/test_cover tests/lua/test_eval tests/lua/test_ffi tests/lua/test_load tests/lua/test_run
 
-LUA_SCRIPT_TESTS = tests/lua/modules.test tests/lua/wrap.test
-EXTRA_DIST += $(LUA_SCRIPT_TESTS)
+LUA_SCRIPT_TESTS = tests/lua/devices.test tests/lua/modules.test tests/lua/wrap.test
+EXTRA_DIST += $(LUA_SCRIPT_TESTS) \
+	tests/lua/devices/calls.lua tests/lua/devices/calls_test.lua \
+	tests/lua/devices/chains.lua tests/lua/devices/chains_test.lua \
+	tests/lua/devices/wrapper.lua tests/lua/devices/wrapper_test.lua
 
 lua_tests_sources = tests/lua/fake.c tests/lua/fake.h $(lua_lua_la_SOURCES)
 lua_tests_cflags = $(AM_CFLAGS) $(LUA_CFLAGS) $(FFI_CFLAGS) $(CMOCKA_CFLAGS)
