@@ -5,10 +5,11 @@
  * Runs on the device's thread.
  */
 #include <errno.h>
+#include <stdio.h>
 
 #include "lua/binding.h"
 
-static struct script *check_irq(lua_State *L, int *vector)
+static struct script *check_irq(lua_State *L)
 {
     struct script *s = script_of(L);
 
@@ -18,13 +19,29 @@ static struct script *check_irq(lua_State *L, int *vector)
         luaL_error(L, "the device has no interrupt; give pci an intx = true, msi or msix");
     if (!s->regs)
         luaL_error(L, "interrupts are there once the device runs, not while the script loads");
-    *vector = 0;
-    if (!lua_isnoneornil(L, 2)) {
-        lua_Integer v = util_check_integer(L, 2, "the vector");
-
-        *vector = v < 0 || v > 2047 ? -1 : (int)v;
-    }
     return s;
+}
+
+/* The vector at 2, which may come from a register; false after a guest error and pushing nil, message. */
+static bool take_vector(lua_State *L, struct script *s, const char *done, uint32_t *vector)
+{
+    lua_Integer n = (s->d.caps & VFU_CAP_INTX) ? 1 : 0, v = 0;
+    char text[96];
+
+    if (!lua_isnoneornil(L, 2))
+        v = util_check_integer(L, 2, "the vector");
+    if (s->d.caps & VFU_CAP_MSI && s->d.msi_vectors > n)
+        n = s->d.msi_vectors;
+    if (s->d.caps & VFU_CAP_MSIX && s->d.msix_vectors > n)
+        n = s->d.msix_vectors;
+    *vector = (uint32_t)v;
+    if (v >= 0 && v < n)
+        return true;
+    snprintf(text, sizeof text, "interrupt vector %lld is %s, and the device has 0 to %d", (long long)v, done, (int)n - 1);
+    s->host->guest_error(s->host, text);
+    luaL_pushfail(L);
+    lua_pushliteral(L, "no such vector");
+    return false;
 }
 
 /* 0 sent, 1 pending: true. Not armed: false. Beyond those declared: nil, message. */
@@ -43,32 +60,30 @@ int irq_push_result(lua_State *L, int32_t rc)
 
 static int irq_raise(lua_State *L)
 {
-    int vector;
-    struct script *s = check_irq(L, &vector);
+    struct script *s = check_irq(L);
+    uint32_t vector;
 
-    return irq_push_result(L, s->host->irq_raise(s->host, (uint32_t)vector)); /* -1 is beyond those declared, too */
+    return take_vector(L, s, "raised", &vector) ? irq_push_result(L, s->host->irq_raise(s->host, vector)) : 2;
 }
 
 static int irq_lower(lua_State *L)
 {
-    int vector;
-    struct script *s = check_irq(L, &vector);
+    struct script *s = check_irq(L);
+    uint32_t vector;
 
-    return irq_push_result(L, s->host->irq_lower(s->host, (uint32_t)vector));
+    return take_vector(L, s, "lowered", &vector) ? irq_push_result(L, s->host->irq_lower(s->host, vector)) : 2;
 }
 
 static int irq_error(lua_State *L)
 {
-    int vector;
-    struct script *s = check_irq(L, &vector);
+    struct script *s = check_irq(L);
 
     return irq_push_result(L, s->host->irq_signal(s->host, VFU_IRQ_ERR));
 }
 
 static int irq_request(lua_State *L)
 {
-    int vector;
-    struct script *s = check_irq(L, &vector);
+    struct script *s = check_irq(L);
 
     return irq_push_result(L, s->host->irq_signal(s->host, VFU_IRQ_REQ));
 }
