@@ -330,6 +330,7 @@ void task_waited(struct task *t);
 /* A parked one may go on; 0, or dma_submit's error, with which it has gone on. */
 int32_t task_unpark(struct task *t);
 void task_close(struct task *t); /* in the middle of its wait */
+bool task_last(struct script *s, uint64_t key); /* of this event: the hook that runs or waits is its last; false: none */
 int task_sleep(lua_State *L); /* vfu.sleep */
 void task_wake_sleeper(struct script *s, uint64_t key);
 void task_wake_cancelled(struct script *s);
@@ -436,7 +437,8 @@ void stream_close_all(struct script *s);
 int dma_read_through(lua_State *L, const struct vfu_host *host, lua_Integer addr, lua_Integer n);
 int dma_write_through(lua_State *L, const struct vfu_host *host, lua_Integer addr, const char *data, size_t n);
 #define SAVE_MAGIC "VFUL"
-#define SAVE_VERSION 2u
+#define SAVE_VERSION 3u /* and back to ... */
+#define SAVE_OLDEST 2u  /* without K */
 #define SAVE_DEPTH 64 /* of tables */
 int save_kind(lua_State *L, int i); /* what a state value at i is by declaration, as a letter */
 void qmp_open(lua_State *L);

@@ -129,7 +129,7 @@ static int timer_cancel(lua_State *L)
     bool there = timer->id > 0 && !s->host->timer_cancel(s->host, timer->id);
 
     timer->id = 0;
-    if (there)
+    if (there && !task_last(s, timer->key))
         event_done(s, timer->key);
     lua_pushboolean(L, there);
     return 1;

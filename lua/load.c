@@ -306,6 +306,10 @@ static bool take_record(lua_State *L, struct reader *r)
         take_value(L, r, 0);
         lua_replace(L, 2);
         return true;
+    case 'K':
+        key = take_integer(L, r, 8);
+        note_key(r->s, key ? key - 1 : 0);
+        return true;
     case 'C':
         take_call(L, r);
         return true;
@@ -353,9 +357,9 @@ static int load_all(lua_State *L)
     if (memcmp(take(L, &r, 4), SAVE_MAGIC, 4))
         return luaL_error(L, "the saved state is not of a Lua device");
     uint64_t version = take_integer(L, &r, 4);
-    if (version != SAVE_VERSION)
-        return luaL_error(L, "the saved state is of version %I, this is version %d", (lua_Integer)version,
-                          (int)SAVE_VERSION);
+    if (version < SAVE_OLDEST || version > SAVE_VERSION)
+        return luaL_error(L, "the saved state is of version %I, and this takes %d to %d", (lua_Integer)version,
+                          (int)SAVE_OLDEST, (int)SAVE_VERSION);
     while (take_record(L, &r))
         if (++records > SAVE_RECORDS)
             return luaL_error(L, "the saved state has too many records");

@@ -9,6 +9,7 @@
  *   S name kind value       a state value, and what it was declared as
  *   H value                 the result of dev.on:save
  *   C key every timer name n *value   a pending event
+ *   K key                   greater than all that have been given: those of alarms are with the host alone
  *   D key text              the data of a long raw write
  *   E key oneshot           a waiting event
  *   W reg new old raw i j   a waiting write hook
@@ -256,6 +257,8 @@ static int save_all(lua_State *L)
 
     put(L, w, SAVE_MAGIC, 4);
     put_integer(L, w, SAVE_VERSION, 4);
+    put_letter(L, w, 'K');
+    put_integer(L, w, s->next_key, 8);
     put_state(L, w);
     if (s->on[HOOK_SAVE] != LUA_NOREF) {
         lua_rawgeti(L, LUA_REGISTRYINDEX, s->on[HOOK_SAVE]);

@@ -385,6 +385,19 @@ void task_resubmit(struct script *s)
     task_wake_cancelled(s);
 }
 
+/* A timer is cancelled. What a hook is called with stays for as long as it may have to be saved. */
+bool task_last(struct script *s, uint64_t key)
+{
+    bool any = false;
+
+    if (s->task && s->task->kind == TASK_EVENT && s->task->key == key)
+        any = s->task->oneshot = true;
+    for (struct task *t = s->tasks; t; t = t->next)
+        if (t->kind == TASK_EVENT && t->key == key)
+            any = t->oneshot = true;
+    return any;
+}
+
 /* ---- sleep ---- */
 
 static int sleep_finish(lua_State *L, int status, lua_KContext context)

@@ -24,7 +24,7 @@
 
 #define HEAD                                                                                                           \
     "local vfu = require 'vfu'\nlocal reg, flag, field, group = vfu.reg, vfu.flag, vfu.field, vfu.group\n"             \
-    "local d = vfu.device('d', { pci = { vendor = 1, device = 2, intx = true }, dma = { map = true },\n"               \
+    "local d = vfu.device('d', { pci = { vendor = 1, device = 2, intx = true, msi = 4 }, dma = { map = true },\n"      \
     " state = { n = 0, t = {}, buf = vfu.buffer(64), s = 'x' } })\n"
 #define REGS                                                                                                           \
     HEAD "d:bar(0, { size = 4096 }, {\n"                                                                               \
@@ -263,7 +263,7 @@ static const struct {
     { "local v = self.dma:view(0x100000, 16) local ok, e = v:u8(0, 1) assert(ok == nil and e:find 'not for writing')", NULL },
     { "assert(self.dma:view(0, 16) == nil and self.dma:view(0x100000, -1) == nil)", NULL },
     { "assert(self.irq:raise() == true and self.irq:raise(1) == true and self.irq:raise(2) == false)\n"
-      "local v, e = self.irq:raise(3) assert(v == nil and e) assert(self.irq:raise(-1) == nil) assert(self.irq:lower())\n"
+      "local v, e = self.irq:raise(4) assert(v == nil and e) assert(self.irq:raise(-1) == nil) assert(self.irq:lower())\n"
       "assert(self.irq:error() == true and self.irq:request() == false)", NULL },
     { "assert(vfu.hex(-1) == '0xffffffffffffffff' and vfu.size('64M') == 64 << 20 and vfu.size('0x10') == 16 and vfu.now() >= 0)", NULL },
     { "assert(vfu.crc32('') == 0 and vfu.crc32('123456789') == 0xcbf43926 and vfu.crc32('\\0') == 0xd202ef8d)\n"
