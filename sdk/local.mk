@@ -59,10 +59,13 @@ vfu_client_SOURCES = \
 	sdk/client/show.h \
 	sdk/client/testcover.c \
 	sdk/client/testfile.c \
+	sdk/client/testjson.c \
 	sdk/client/testjunit.c \
 	sdk/client/testrun.c \
 	sdk/client/testrun.h \
-	sdk/client/testshow.c
+	sdk/client/testshow.c \
+	sdk/client/text.c \
+	sdk/client/text.h
 vfu_client_CFLAGS = $(AM_CFLAGS) $(LUA_CFLAGS)
 vfu_client_LDADD = sdk/client/libclient.la core/libcore.la $(LUA_LIBS) $(JANSSON_LIBS)
 

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "sdk/client/lua.h"
+#include "sdk/client/text.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -67,22 +68,6 @@ void luajson_push(lua_State *L, const json_t *value)
     push(L, value, 0);
 }
 
-/* Bytes that are not UTF-8 become '?': what devices print may be anything. */
-static json_t *text(const char *bytes, size_t size)
-{
-    json_t *value = json_stringn(bytes, size);
-    char *copy;
-
-    if (value)
-        return value;
-    copy = malloc(size + 1);
-    for (size_t i = 0; copy && i < size; i++)
-        copy[i] = (unsigned char)bytes[i] < 128 ? bytes[i] : '?';
-    value = copy ? json_stringn(copy, size) : NULL;
-    free(copy);
-    return value;
-}
-
 static json_t *get(lua_State *L, int at, int depth);
 
 static json_t *get_array(lua_State *L, int at, int depth)
@@ -135,7 +120,7 @@ static json_t *get(lua_State *L, int at, int depth)
         return lua_isinteger(L, at) ? json_integer(lua_tointeger(L, at)) : json_real(lua_tonumber(L, at));
     case LUA_TSTRING:
         bytes = lua_tolstring(L, at, &size);
-        return text(bytes, size);
+        return text_json(bytes, size); /* what devices print may be anything */
     case LUA_TTABLE:
         return lua_rawlen(L, at) ? get_array(L, at, depth) : get_object(L, at, depth);
     default:

@@ -50,10 +50,29 @@ static void add_register(json_t *registers, const json_t *one)
     }
 }
 
+static void add_nothing(json_t *all, json_t *item)
+{
+    const char *region = json_string_value(json_object_get(item, "region"));
+    json_t *places = child(all, "nothing"), *place;
+    char key[96];
+
+    json_object_set_new(all, "unmodelled",
+                        json_integer(number(all, "unmodelled") + number(item, "reads") + number(item, "writes")));
+    snprintf(key, sizeof key, "%.32s+0x%llx/%lld", region ? region : "?", (unsigned long long)number(item, "offset"),
+             (long long)number(item, "size"));
+    place = json_object_get(places, key);
+    if (place) {
+        add_number(place, item, "reads");
+        add_number(place, item, "writes");
+    } else {
+        json_object_set_new(places, key, json_copy(item));
+    }
+}
+
 void testcover_add(json_t **all, const json_t *one)
 {
     const json_t *registers = json_object_get(one, "registers");
-    const json_t *unmodelled = json_object_get(one, "unmodelled"), *item;
+    json_t *unmodelled = json_object_get(one, "unmodelled"), *item;
     size_t i;
 
     if (!json_is_array(registers))
@@ -66,8 +85,12 @@ void testcover_add(json_t **all, const json_t *one)
     json_array_foreach(registers, i, item)
         add_register(child(*all, "registers"), item);
     json_array_foreach(unmodelled, i, item)
-        json_object_set_new(*all, "unmodelled",
-                            json_integer(number(*all, "unmodelled") + number(item, "reads") + number(item, "writes")));
+        add_nothing(*all, item);
+}
+
+json_t *testcover_nothing(const json_t *all)
+{
+    return json_object_get(all, "nothing");
 }
 
 bool testcover_sum(const json_t *all, struct testcover_sum *sum, char *untouched, size_t size)

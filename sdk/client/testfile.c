@@ -25,10 +25,12 @@
 #include <unistd.h>
 
 #include "sdk/client/lua.h"
+#include "sdk/client/text.h"
 
 #define OUTPUT_MAX 65536u
 #define GRACE_MS 500
 #define LAST_MS 2500
+#define ORPHANED SIGRTMAX /* a script has no use for it */
 
 struct running {
     pid_t pid;
@@ -169,7 +171,6 @@ static json_t *read_text(const char *folder, const char *name)
     static char bytes[OUTPUT_MAX];
     char path[192];
     ssize_t n = -1;
-    json_t *text;
     int fd;
 
     snprintf(path, sizeof path, "%s/%s", folder, name);
@@ -182,14 +183,7 @@ static json_t *read_text(const char *folder, const char *name)
         n = read(fd, bytes, sizeof bytes);
         close(fd);
     }
-    if (n <= 0)
-        return NULL;
-    text = json_stringn(bytes, (size_t)n);
-    if (text)
-        return text;
-    for (ssize_t i = 0; i < n; i++)
-        bytes[i] = (unsigned char)bytes[i] < 128 ? bytes[i] : '?';
-    return json_stringn(bytes, (size_t)n);
+    return n > 0 ? text_json(bytes, (size_t)n) : NULL;
 }
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
@@ -262,15 +256,26 @@ static int run_test(lua_State *L)
     return 1;
 }
 
-static void test_process(struct worker *w, int test, double seconds) __attribute__((noreturn));
-static void test_process(struct worker *w, int test, double seconds)
+/* The parent is gone: what the test has started goes, too. */
+static void orphaned(int number)
 {
+    (void)number;
+    kill(0, SIGKILL);
+}
+
+static void test_process(struct worker *w, int test, double seconds, pid_t parent) __attribute__((noreturn));
+static void test_process(struct worker *w, int test, double seconds, pid_t parent)
+{
+    struct sigaction action = { .sa_handler = orphaned };
     char folder[160], path[192];
     json_t *result;
     sigset_t none;
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     setpgid(0, 0);
+    sigaction(ORPHANED, &action, NULL);
+    prctl(PR_SET_PDEATHSIG, ORPHANED);
+    if (getppid() != parent)
+        _exit(99);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     close(w->out);
@@ -313,14 +318,14 @@ static void start_test(struct worker *w, int test)
 {
     double seconds = limit_of(w, test);
     struct running *slot = w->running;
-    pid_t pid;
+    pid_t parent = getpid(), pid;
 
     while (slot->test)
         slot++;
     tell(w, json_pack("{s:i}", "start", test));
     pid = fork();
     if (pid == 0)
-        test_process(w, test, seconds);
+        test_process(w, test, seconds, parent);
     if (pid < 0) {
         tell(w, json_pack("{s:i, s:s, s:s}", "result", test, "status", "failed", "message",
                           "cannot start a process for it"));
@@ -537,12 +542,14 @@ static void load(struct worker *w)
     tell(w, what);
 }
 
-void testfile_process(const struct test_run *run, int index, int out)
+void testfile_process(const struct test_run *run, int index, int out, pid_t parent)
 {
     struct worker w = { .run = run, .path = run->files[index].path, .out = out };
     sigset_t none;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(99);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_IGN);

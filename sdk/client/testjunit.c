@@ -5,36 +5,38 @@
  */
 #define _GNU_SOURCE
 #include "sdk/client/testrun.h"
+#include "sdk/client/text.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* XML has no place for most control characters, however they are written. */
+/* XML has no place for most control characters, and for two others, however they are written. */
 static void put_text(FILE *out, const char *text)
 {
-    for (; text && *text; text++) {
-        unsigned char c = (unsigned char)*text;
+    size_t left = text ? strlen(text) : 0;
 
-        switch (c) {
-        case '&':
+    while (left) {
+        uint32_t code = 0;
+        size_t n = text_char(text, left, &code);
+
+        if (code == '&')
             fputs("&amp;", out);
-            break;
-        case '<':
+        else if (code == '<')
             fputs("&lt;", out);
-            break;
-        case '>':
+        else if (code == '>')
             fputs("&gt;", out);
-            break;
-        case '"':
+        else if (code == '"')
             fputs("&quot;", out);
-            break;
-        case '\n':
-            fputs("&#10;", out);
-            break;
-        default:
-            putc((c < ' ' && c != '\t') || c == 127 ? '?' : c, out);
-        }
+        else if (code == '\n' || code == '\t')
+            fprintf(out, "&#%d;", (int)code);
+        else if (!n || code < ' ' || (code >= 0x7f && code < 0xa0) || code == 0xfffe || code == 0xffff)
+            putc('?', out);
+        else
+            fwrite(text, 1, n, out);
+        n = n ? n : 1;
+        text += n;
+        left -= n;
     }
 }
 
@@ -65,6 +67,8 @@ static void put_coverage(FILE *out, const struct test_file *file)
 {
     struct testcover_sum sum;
     char untouched[4096];
+    const char *place;
+    json_t *item;
 
     if (!testcover_sum(file->coverage, &sum, untouched, sizeof untouched))
         return;
@@ -77,6 +81,16 @@ static void put_coverage(FILE *out, const struct test_file *file)
     put_number(out, "coverage.hooks_run", sum.hooks_run);
     put_number(out, "coverage.unmodelled", sum.unmodelled);
     put_property(out, "coverage.untouched", untouched);
+    json_object_foreach(testcover_nothing(file->coverage), place, item) {
+        char name[128], text[256];
+
+        snprintf(name, sizeof name, "coverage.unmodelled.%s", place);
+        snprintf(text, sizeof text, "reads=%lld writes=%lld: %s",
+                 (long long)json_integer_value(json_object_get(item, "reads")),
+                 (long long)json_integer_value(json_object_get(item, "writes")),
+                 json_string_value(json_object_get(item, "why")));
+        put_property(out, name, text);
+    }
     fputs("    </properties>\n", out);
 }
 

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "sdk/client/testrun.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -16,6 +17,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -28,6 +30,7 @@
 #define JOBS_MAX 256
 #define LOADING 2.5 /* seconds beyond twice the limit */
 #define LINE_LIMIT (64u << 20)
+#define FOLDER_NAME "vfu-test-"
 #define FOLDER_MAX 40 /* sockets are made some levels below, and have short paths */
 
 static double now(void)
@@ -47,6 +50,7 @@ static void help(void)
            "      --filter RE    only tests whose name matches the extended regular expression\n"
            "      --timeout S    seconds that a test may take (default 10); one that hangs is stopped and named\n"
            "      --tap          print TAP instead of a summary\n"
+           "      --json         print JSON instead, when all is done\n"
            "      --junit FILE   write a JUnit report too\n"
            "      --coverage     say which registers, fields and hooks the tests of a file have touched\n"
            "      --host FILE    the vfu-host (default: $VFU_HOST, the one beside vfu-client, the one on the path)\n"
@@ -212,6 +216,7 @@ static void listen_to(struct test_run *run, struct test_file *file)
 static void start_file(struct test_run *run, int index)
 {
     struct test_file *file = &run->files[index];
+    pid_t parent = getpid();
     int fds[2];
 
     if (pipe2(fds, O_CLOEXEC) < 0) {
@@ -227,7 +232,7 @@ static void start_file(struct test_run *run, int index)
                 close(run->files[i].fd);
         }
         close(fds[0]);
-        testfile_process(run, index, fds[1]);
+        testfile_process(run, index, fds[1], parent);
     }
     close(fds[1]);
     file->fd = fds[0];
@@ -309,15 +314,68 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
     return remove(path), 0;
 }
 
+/* ---- folders: that of this run, and those of runs that were killed ---- */
+
+/* The folder's lock, which shows that its run is alive; -1: another one has it, or it is not ours, or no folder. */
+static int lock_folder(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() && st.st_nlink)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* A run that SIGKILL ended had no time to remove its own. */
+static void sweep(const char *tmp)
+{
+    DIR *dir = opendir(tmp);
+    const struct dirent *entry;
+
+    while (dir && (entry = readdir(dir))) {
+        char path[sizeof ((struct test_run *)0)->folder];
+        int fd, n = snprintf(path, sizeof path, "%s/%s", tmp, entry->d_name);
+
+        if (strncmp(entry->d_name, FOLDER_NAME, strlen(FOLDER_NAME)) || n < 0 || (size_t)n >= sizeof path)
+            continue;
+        fd = lock_folder(path);
+        if (fd < 0)
+            continue;
+        nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+        close(fd);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+/* Between its making and its lock another run may take it for a dead one's, and remove it: then there is another. */
+static int make_folder(struct test_run *run, const char *tmp)
+{
+    for (int i = 0; i < 16; i++) {
+        snprintf(run->folder, sizeof run->folder, "%s/" FOLDER_NAME "XXXXXX", tmp);
+        if (!mkdtemp(run->folder))
+            break;
+        run->lock = lock_folder(run->folder);
+        if (run->lock >= 0)
+            return 0;
+        errno = EAGAIN;
+    }
+    fprintf(stderr, "vfu-client: test: %s: %s\n", run->folder, strerror(errno));
+    return EXIT_FAILURE;
+}
+
 static int prepare(struct test_run *run)
 {
     const char *tmp = getenv("TMPDIR");
 
-    snprintf(run->folder, sizeof run->folder, "%s/vfu-test.XXXXXX", tmp && strlen(tmp) < FOLDER_MAX ? tmp : "/tmp");
-    if (!mkdtemp(run->folder)) {
-        fprintf(stderr, "vfu-client: test: %s: %s\n", run->folder, strerror(errno));
+    if (!tmp || strlen(tmp) >= FOLDER_MAX)
+        tmp = "/tmp";
+    sweep(tmp);
+    if (make_folder(run, tmp))
         return EXIT_FAILURE;
-    }
     if (pipe2(run->tokens, O_CLOEXEC | O_NONBLOCK) < 0) {
         fprintf(stderr, "vfu-client: test: no pipe: %s\n", strerror(errno));
         rmdir(run->folder);
@@ -326,7 +384,7 @@ static int prepare(struct test_run *run)
     for (int i = 0; i < run->jobs; i++)
         (void)!write(run->tokens[1], "", 1);
     run->terminal = isatty(STDOUT_FILENO);
-    run->progress = run->terminal && !run->tap;
+    run->progress = run->terminal && !run->tap && !run->json;
     return 0;
 }
 
@@ -351,6 +409,8 @@ static int run_all(struct test_run *run)
         return 128 + ended;
     }
     testshow_end(run);
+    if (run->json && testjson_print(run))
+        return EXIT_FAILURE;
     if (run->junit && testjunit_write(run))
         return EXIT_FAILURE;
     return run->failed ? EXIT_FAILURE : EXIT_SUCCESS;
@@ -396,6 +456,9 @@ static int parse_option(struct test_run *run, int option)
     case 't':
         run->tap = true;
         return 0;
+    case 'o':
+        run->json = true;
+        return 0;
     case 'J':
         run->junit = optarg;
         run->coverage = true;
@@ -418,12 +481,15 @@ static int parse(struct test_run *run, int argc, char **argv)
     static const struct option options[] = {
         { "jobs", required_argument, NULL, 'j' },  { "filter", required_argument, NULL, 'f' },
         { "timeout", required_argument, NULL, 'T' }, { "tap", no_argument, NULL, 't' },
+        { "json", no_argument, NULL, 'o' },
         { "junit", required_argument, NULL, 'J' }, { "coverage", no_argument, NULL, 'c' },
         { "host", required_argument, NULL, 'H' },  { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
     };
+    static char name[] = "vfu-client: test"; /* what getopt_long complains as */
     int option, status;
 
+    argv[0] = name;
     while ((option = getopt_long(argc, argv, "j:h", options, NULL)) != -1) {
         if (option == 'h') {
             help();
@@ -433,6 +499,8 @@ static int parse(struct test_run *run, int argc, char **argv)
         if (status)
             return status;
     }
+    if (run->tap && run->json)
+        return usage("--tap and --json are two outputs: one is possible");
     if (optind == argc)
         return usage("a FILE_test.lua is missing");
     run->nfiles = argc - optind;

@@ -6,6 +6,7 @@
  * testfile.c   a file's process: loads the file once, and forks a process for each of its tests
  * testshow.c   what is printed: a summary for people, or TAP
  * testjunit.c  the report for continuous integration
+ * testjson.c   the same for programs
  * testcover.c  which registers the tests have touched
  *
  * Each process has one thread. A job is a byte in a pipe that all processes share: who takes one may run a test.
@@ -51,10 +52,11 @@ struct test_run {
     int nfiles;
     int jobs;
     double limit; /* seconds for a test */
-    bool tap, coverage, filtered;
+    bool tap, json, coverage, filtered;
     const char *junit;
     regex_t filter;
     char folder[64];
+    int lock; /* of the folder; the processes of files and tests have it too: while it is held the run lives */
     int tokens[2];
     /* of the output */
     bool terminal, progress;
@@ -66,7 +68,7 @@ struct test_run {
 int testrun_main(int argc, char **argv);
 
 /* The file's process: never returns. Tells through `out`. */
-void testfile_process(const struct test_run *run, int index, int out) __attribute__((noreturn));
+void testfile_process(const struct test_run *run, int index, int out, pid_t parent) __attribute__((noreturn));
 
 /* Shows what has come since the last time, in order. */
 void testshow_update(struct test_run *run);
@@ -74,6 +76,8 @@ void testshow_end(struct test_run *run);
 /* A text of the case's result; NULL if there is none. */
 const char *testshow_text(const struct test_case *test, const char *key);
 
+/* To standard output: 0 or -errno. */
+int testjson_print(const struct test_run *run);
 /* 0 or -errno. */
 int testjunit_write(const struct test_run *run);
 
@@ -83,6 +87,8 @@ struct testcover_sum {
     int registers, registers_touched, fields, fields_touched, hooks, hooks_run;
     int unmodelled; /* accesses that met nothing */
 };
+/* Accesses that met nothing: the object of each place, {region, offset, size, reads, writes, why}, by "bar0+0x44/4". */
+json_t *testcover_nothing(const json_t *all);
 /* The sums, and the names of registers that no test touched; false if nothing is known. */
 bool testcover_sum(const json_t *all, struct testcover_sum *sum, char *untouched, size_t size);
 

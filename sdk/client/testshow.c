@@ -5,10 +5,12 @@
  */
 #define _GNU_SOURCE
 #include "sdk/client/testrun.h"
+#include "sdk/client/text.h"
 
 #include <string.h>
 
 #define LINES_MAX 60 /* of what was printed with a failure */
+#define PLACES_MAX 8  /* where accesses met nothing, of a file */
 
 const char *testshow_text(const struct test_case *test, const char *key)
 {
@@ -25,9 +27,11 @@ static void print_lines(const char *prefix, const char *text, const char *color,
     for (; *text; lines--) {
         size_t n = strcspn(text, "\n");
 
-        if (lines <= LINES_MAX)
-            printf("%s%s%.*s%s\n", prefix, color, (int)n, text, plain);
-        else if (lines == LINES_MAX + 1)
+        if (lines <= LINES_MAX) {
+            printf("%s%s", prefix, color);
+            text_print(stdout, text, n);
+            puts(plain);
+        } else if (lines == LINES_MAX + 1)
             printf("%s...\n", prefix);
         text += n + (text[n] == '\n');
     }
@@ -59,11 +63,19 @@ static void print_details(const struct test_run *run, const struct test_case *te
 /* "#" and "\" mean something in TAP. */
 static void print_tap_name(const char *name)
 {
-    for (; *name; name++) {
-        if (*name == '#' || *name == '\\')
-            putchar('\\');
-        putchar(*name == '\n' ? ' ' : *name);
+    while (*name) {
+        size_t n = strcspn(name, "#\\");
+
+        text_print(stdout, name, n);
+        name += n;
+        if (*name)
+            printf("\\%c", *name++);
     }
+}
+
+static void print_name(const char *name)
+{
+    text_print(stdout, name, strlen(name));
 }
 
 static void tap_case(struct test_run *run, const struct test_file *file, const struct test_case *test)
@@ -74,8 +86,10 @@ static void tap_case(struct test_run *run, const struct test_file *file, const s
     print_tap_name(file->path);
     fputs(": ", stdout);
     print_tap_name(test->name);
-    if (test->status == TEST_SKIPPED)
-        printf(" # SKIP %s", message ? message : "");
+    if (test->status == TEST_SKIPPED) {
+        fputs(" # SKIP ", stdout);
+        print_name(message ? message : "");
+    }
     putchar('\n');
     if (test->status == TEST_FAILED)
         print_details(run, test, "# ");
@@ -107,6 +121,9 @@ static void print_coverage(const struct test_file *file)
 {
     struct testcover_sum sum;
     char untouched[512];
+    const char *place;
+    json_t *item;
+    int n = 0;
 
     if (!testcover_sum(file->coverage, &sum, untouched, sizeof untouched))
         return;
@@ -115,6 +132,17 @@ static void print_coverage(const struct test_file *file)
     if (sum.unmodelled)
         printf(", %d accesses to nothing", sum.unmodelled);
     printf("%s%s\n", *untouched ? "; not touched: " : "", untouched);
+    json_object_foreach(testcover_nothing(file->coverage), place, item) {
+        json_int_t reads = json_integer_value(json_object_get(item, "reads"));
+        json_int_t writes = json_integer_value(json_object_get(item, "writes"));
+
+        if (n++ < PLACES_MAX)
+            printf("    %.*s: %" JSON_INTEGER_FORMAT " read%s and %" JSON_INTEGER_FORMAT " write%s of %s bytes; %s\n",
+                   (int)strcspn(place, "/"), place, reads, reads == 1 ? "" : "s", writes, writes == 1 ? "" : "s",
+                   place + strcspn(place, "/") + 1, json_string_value(json_object_get(item, "why")));
+    }
+    if (n > PLACES_MAX)
+        printf("    ... and %d places more\n", n - PLACES_MAX);
 }
 
 static void text_file(struct test_run *run, struct test_file *file)
@@ -129,7 +157,8 @@ static void text_file(struct test_run *run, struct test_file *file)
     if (run->filtered && !file->error && !passed && !failed && !skipped)
         return;
     clear_progress(run);
-    printf("%s: %d passed", file->path, passed);
+    print_name(file->path);
+    printf(": %d passed", passed);
     if (failed)
         printf(", %d failed", failed);
     if (skipped)
@@ -144,7 +173,9 @@ static void text_file(struct test_run *run, struct test_file *file)
 
         if (test->left_out || test->status != TEST_FAILED)
             continue;
-        printf("  FAILED: %s (line %d)\n", test->name, test->line);
+        fputs("  FAILED: ", stdout);
+        print_name(test->name);
+        printf(" (line %d)\n", test->line);
         print_details(run, test, "    ");
     }
     if (run->coverage)
@@ -162,7 +193,8 @@ static void progress(struct test_run *run)
         if (!file && run->files[i].pid > 0)
             file = &run->files[i];
     }
-    printf("\r\033[K[%d/%d] %s", run->done, total, file ? file->path : "");
+    printf("\r\033[K[%d/%d] ", run->done, total);
+    print_name(file ? file->path : "");
     fflush(stdout);
 }
 
@@ -191,7 +223,7 @@ void testshow_update(struct test_run *run)
             print_tap_name(file->path);
             puts(file->loaded ? ": its process" : ": it is loaded");
             print_lines("# ", file->error, "", "");
-        } else if (!run->tap) {
+        } else if (!run->tap && !run->json) {
             text_file(run, file);
         }
         run->shown_files++;
@@ -209,6 +241,8 @@ void testshow_end(struct test_run *run)
     clear_progress(run);
     if (none)
         run->failed = 1;
+    if (run->json)
+        return;
     if (run->tap) {
         if (none)
             printf("not ok %d - there are tests\n", ++run->number);
