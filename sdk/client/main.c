@@ -57,7 +57,8 @@ static void main_help(void)
            "Commands without SOCKET:\n"
            "  migrate SRC DST                    move a device's state from one socket's device to another's\n"
            "  test FILE_test.lua...              run tests of devices that it starts itself: vfu-client test --help\n\n"
-           "REGION is bar0 to bar5, rom, config, or an index. Numbers are decimal, or hexadecimal with 0x.\n\n"
+           "REGION is bar0 to bar5, rom, config, or an index. Numbers are decimal, or hexadecimal with 0x; K, M and G behind\n"
+           "an OFFSET or the SIZE of a read are 1024 times as much each.\n\n"
            "Options:\n"
            "      --json        print JSON\n"
            "      --timeout S   seconds to wait for the device (default 5; break and advance: no limit)\n"
@@ -100,6 +101,27 @@ bool main_number(const char *text, uint64_t max, uint64_t *value)
     return !errno && !*end && *value <= max;
 }
 
+/* Bytes: a number, of KiB with K behind it, and so on. */
+static bool main_bytes(const char *text, uint64_t max, uint64_t *value)
+{
+    static const char units[] = "KMGT";
+    size_t n = strlen(text);
+    const char *unit = n ? strchr(units, text[n - 1] & ~0x20) : NULL;
+    char digits[32];
+    int shift = unit && *unit ? 10 * (int)(unit - units + 1) : 0;
+
+    if (!shift)
+        return main_number(text, max, value);
+    if (n > sizeof digits)
+        return false;
+    memcpy(digits, text, n - 1);
+    digits[n - 1] = '\0';
+    if (!main_number(digits, max >> shift, value))
+        return false;
+    *value <<= shift;
+    return true;
+}
+
 bool main_seconds(const char *text, double min, double max, uint64_t *ns)
 {
     char *end;
@@ -133,7 +155,7 @@ static int main_place(char **argv, uint32_t *region, uint64_t *offset)
 {
     if (!main_region(argv[0], region))
         return main_usage("'%s' is no region: bar0 to bar5, rom, config, or an index", argv[0]);
-    if (!main_number(argv[1], UINT64_MAX, offset))
+    if (!main_bytes(argv[1], UINT64_MAX, offset))
         return main_usage("'%s' is no offset: a decimal number, or a hexadecimal one with 0x", argv[1]);
     return 0;
 }
@@ -158,6 +180,12 @@ static void main_dump(uint64_t offset, const uint8_t *data, size_t size)
     }
 }
 
+static void main_json_value(uint32_t region, uint64_t offset, uint32_t size, uint64_t value)
+{
+    printf("{\"region\": %u, \"offset\": %" PRIu64 ", \"size\": %u, \"value\": \"0x%0*" PRIx64 "\"}\n", region, offset,
+           size, (int)size * 2, value);
+}
+
 static int main_read_value(struct vfuc *c, const struct settings *s, uint32_t region, uint64_t offset, uint32_t size)
 {
     uint64_t value;
@@ -165,11 +193,32 @@ static int main_read_value(struct vfuc *c, const struct settings *s, uint32_t re
     if (vfuc_get(c, region, offset, size, &value) < 0)
         return main_failed(s, c);
     if (s->json)
-        printf("{\"region\": %u, \"offset\": %" PRIu64 ", \"size\": %u, \"value\": \"0x%0*" PRIx64 "\"}\n", region,
-               offset, size, (int)size * 2, value);
+        main_json_value(region, offset, size, value);
     else
         printf("0x%0*" PRIx64 "\n", (int)size * 2, value);
     return 0;
+}
+
+/* All of it, or nothing: half an object is none. */
+static int main_read_json(struct vfuc *c, const struct settings *s, uint32_t region, uint64_t offset, size_t size)
+{
+    uint8_t *data = malloc(size);
+    int status = 0;
+
+    if (!data) {
+        fprintf(stderr, "vfu-client: no memory for %zu bytes\n", size);
+        return EXIT_FAILURE;
+    }
+    if (vfuc_read(c, region, offset, data, size) < 0) {
+        status = main_failed(s, c);
+    } else {
+        printf("{\"region\": %u, \"offset\": %" PRIu64 ", \"size\": %zu, \"data\": \"", region, offset, size);
+        for (size_t i = 0; i < size; i++)
+            printf("%02x", data[i]);
+        printf("\"}\n");
+    }
+    free(data);
+    return status;
 }
 
 static int main_read(struct vfuc *c, const struct settings *s, char **argv, int argc)
@@ -181,30 +230,23 @@ static int main_read(struct vfuc *c, const struct settings *s, char **argv, int 
 
     if (status)
         return status;
-    if (argc > 2 && (!main_number(argv[2], UINT32_MAX, &size) || !size))
-        return main_usage("'%s' is no size: 1 to 4294967295 bytes", argv[2]);
+    if (argc > 2 && (!main_bytes(argv[2], UINT32_MAX, &size) || !size))
+        return main_usage("'%s' is no size: 1 to 4294967295 bytes, as in 64, 0x40 or 4K", argv[2]);
     if (!c)
         return 0;
     if (main_is_width(size))
         return main_read_value(c, s, region, offset, (uint32_t)size);
     if (s->json)
-        printf("{\"region\": %u, \"offset\": %" PRIu64 ", \"size\": %" PRIu64 ", \"data\": \"", region, offset, size);
+        return main_read_json(c, s, region, offset, (size_t)size);
     while (size) {
         size_t n = size < sizeof data ? (size_t)size : sizeof data;
 
         if (vfuc_read(c, region, offset, data, n) < 0)
             return main_failed(s, c);
-        if (s->json) {
-            for (size_t i = 0; i < n; i++)
-                printf("%02x", data[i]);
-        } else {
-            main_dump(offset, data, n);
-        }
+        main_dump(offset, data, n);
         offset += n;
         size -= n;
     }
-    if (s->json)
-        printf("\"}\n");
     return 0;
 }
 
@@ -224,7 +266,11 @@ static int main_write(struct vfuc *c, const struct settings *s, char **argv, int
         return main_usage("0x%" PRIx64 " does not fit into %" PRIu64 " bytes", value, size);
     if (!c)
         return 0;
-    return vfuc_put(c, region, offset, (uint32_t)size, value) < 0 ? main_failed(s, c) : 0;
+    if (vfuc_put(c, region, offset, (uint32_t)size, value) < 0)
+        return main_failed(s, c);
+    if (s->json)
+        main_json_value(region, offset, (uint32_t)size, value);
+    return 0;
 }
 
 static int main_info(struct vfuc *c, const struct settings *s, char **argv, int argc)
@@ -242,7 +288,11 @@ static int main_reset(struct vfuc *c, const struct settings *s, char **argv, int
     (void)argc;
     if (!c)
         return 0;
-    return vfuc_reset(c) < 0 ? main_failed(s, c) : 0;
+    if (vfuc_reset(c) < 0)
+        return main_failed(s, c);
+    if (s->json)
+        printf("{\"done\": \"reset\"}\n");
+    return 0;
 }
 
 static int main_run(struct vfuc *c, const struct settings *s, char **argv, int argc)
@@ -285,6 +335,15 @@ int main_connect(struct vfuc *c, const struct settings *s)
     return EXIT_FAILURE;
 }
 
+static bool main_is_command(const char *name)
+{
+    bool is = live_is_command(name);
+
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        is |= !strcmp(name, commands[i].name);
+    return is;
+}
+
 static int main_command(struct settings *s, int argc, char **argv)
 {
     const struct command *command = NULL;
@@ -294,6 +353,8 @@ static int main_command(struct settings *s, int argc, char **argv)
 
     if (argc < 1)
         return main_usage("a SOCKET is missing");
+    if (!strcmp(argv[0], "migrate") && argc == 3 && !strcmp(argv[1], argv[2]))
+        return main_usage("SRC and DST are the same: a state moves from one device to another");
     if (!strcmp(argv[0], "migrate"))
         return argc == 3 ? move_migrate(s, argv[1], argv[2]) : main_usage("the command is: vfu-client migrate SRC DST");
     if (argc < 2)
@@ -310,6 +371,8 @@ static int main_command(struct settings *s, int argc, char **argv)
         if (!strcmp(argv[1], commands[i].name))
             command = &commands[i];
     }
+    if (!command && main_is_command(argv[0]))
+        return main_usage("the socket comes first: %s SOCKET %s ...", program_invocation_short_name, argv[0]);
     if (!command)
         return main_usage("'%s' is no command: " COMMANDS, argv[1]);
     argc -= 2;
