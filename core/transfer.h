@@ -3,8 +3,10 @@
  * transfer - a device's asynchronous DMA: operations in order, mapped parts copied, the rest asked of the client in
  * DMA_READ and DMA_WRITE messages. Nothing here waits: a message is in flight while client commands go on being served.
  *
- * One message at a time, of at most 64 KiB (stock clients truncate larger DMA_READ replies), never more than the
- * client's max_data_xfer_size. Every message has a time limit; a reply that comes after it is recognised and dropped.
+ * Several messages may be on their way, of at most 64 KiB together (stock clients truncate larger DMA_READ replies), and
+ * none with more than the client's max_data_xfer_size. They leave in order, and a client handles them in order; what is
+ * copied waits for the messages before it. So an operation sees what all before it have done. Every message has a time
+ * limit; a reply that comes after it is recognised and dropped.
  * Runs on the device's thread.
  */
 #ifndef CORE_TRANSFER_H
@@ -22,8 +24,20 @@
 
 #define TRANSFER_MAX_OPS 4096u
 #define TRANSFER_MESSAGE_MAX 65536u
-#define TRANSFER_LATE_MAX 64u
+#define TRANSFER_FLIGHTS 16u /* messages on their way */
+#define TRANSFER_LATE_MAX 256u
 #define TRANSFER_TIMEOUT_NS UINT64_C(5000000000)
+
+/* A message that is on its way, or whose reply has come before that of an earlier one. */
+struct transfer_flight {
+    struct vfu_dma_op *op;
+    uint64_t at; /* where in the operation */
+    uint64_t deadline;
+    uint32_t len;
+    int32_t status; /* once it has arrived */
+    uint16_t id;
+    bool reading, arrived;
+};
 
 struct transfer {
     const char *who;
@@ -33,10 +47,12 @@ struct transfer {
     struct vfu_dma_op *first, *last;
     uint32_t nops;
     uint64_t moved;    /* bytes of the first op that are done */
-    uint32_t inflight; /* bytes in the message that is out, 0: none */
-    uint16_t next_id, id;
-    bool reading;
-    int32_t failed;    /* the first op's end, found out while frozen */
+    struct vfu_dma_op *next; /* of which something is to be sent or copied; the first, or one behind it */
+    uint64_t sent;     /* bytes of that one that are done or on their way */
+    struct transfer_flight flights[TRANSFER_FLIGHTS]; /* the oldest first */
+    uint32_t nflights;
+    uint32_t inflight; /* bytes in them */
+    uint16_t next_id;
     bool frozen;      /* stopped for migration: replies are kept, nothing new starts */
     bool scheduled;   /* transfer_pump is deferred */
     bool starved;     /* the next message waits for room in `out`: pump when some has left */
@@ -44,7 +60,7 @@ struct transfer {
     uint16_t late[TRANSFER_LATE_MAX]; /* ids of messages given up, whose replies may still come */
     uint32_t nlate;
     uint32_t message_max;
-    struct loop_timer timer;
+    struct loop_timer timer; /* of the oldest message without a reply */
     struct log_limit limit;
     bool attached;    /* there is a client */
     struct transport *out; /* where messages go, or NULL */

@@ -430,6 +430,188 @@ static void test_in_order(void **state)
         finish(&jobs[i], 0);
 }
 
+/* What a good client does when a message comes: the memory changes at once. Its answer may come later. */
+static void carry_out(struct request *r)
+{
+    uint8_t *at = memory + (r->access.address - FAR);
+
+    if (r->header.command == VFU_CMD_DMA_WRITE)
+        memcpy(at, r->data, r->access.count);
+    else
+        memcpy(r->data, at, r->access.count);
+}
+
+static int answer_later(const struct request *r)
+{
+    static uint8_t body[sizeof r->access + TRANSFER_MESSAGE_MAX];
+    struct vfu_msg_header header = r->header;
+    uint32_t size = sizeof r->access;
+
+    header.flags = VFU_MSG_REPLY;
+    memcpy(body, &r->access, size);
+    if (header.command == VFU_CMD_DMA_READ) {
+        memcpy(body + size, r->data, r->access.count);
+        size += (uint32_t)r->access.count;
+    }
+    return reply_with(&header, body, size);
+}
+
+/* Small ones go out together, up to a number of them and a number of bytes; what is copied waits for those before it. */
+static void test_several(void **state)
+{
+    static struct request r[TRANSFER_FLIGHTS + 1];
+    struct job jobs[TRANSFER_FLIGHTS + 2];
+    unsigned n;
+
+    (void)state;
+    for (unsigned i = 0; i < TRANSFER_FLIGHTS + 1; i++)
+        submit(&jobs[i], FAR + 64 * i, 64, i % 2);
+    submit(&jobs[TRANSFER_FLIGHTS + 1], NEAR, 64, true);
+    for (n = 0; next_request(&r[n]); n++) {
+        assert_true(n < TRANSFER_FLIGHTS);
+        carry_out(&r[n]);
+    }
+    assert_int_equal(n, TRANSFER_FLIGHTS);
+    assert_int_equal(x.inflight, 64 * TRANSFER_FLIGHTS);
+    while (n--) { /* last first */
+        assert_int_equal(answer_later(&r[n]), 0);
+        assert_int_equal(jobs[0].result, n ? 1 : 0);
+        assert_int_equal(jobs[n].result, n ? 1 : 0);
+    }
+    for (unsigned i = 0; i < TRANSFER_FLIGHTS; i++)
+        finish(&jobs[i], 0);
+    assert_int_equal(jobs[TRANSFER_FLIGHTS + 1].result, 1);
+    assert_memory_not_equal(memory + (NEAR - FAR), jobs[TRANSFER_FLIGHTS + 1].bytes, 64);
+    assert_int_equal(serve(), 1);
+    finish(&jobs[TRANSFER_FLIGHTS], 0);
+    assert_memory_equal(memory + (NEAR - FAR), jobs[TRANSFER_FLIGHTS + 1].bytes, 64);
+    finish(&jobs[TRANSFER_FLIGHTS + 1], 0);
+    submit(&jobs[0], FAR, 40000, false);
+    submit(&jobs[1], FAR, 25536, false);
+    submit(&jobs[2], FAR, 1, false);
+    submit(&jobs[3], FAR, 0, false);
+    for (n = 0; next_request(&r[n]); n++)
+        carry_out(&r[n]);
+    assert_int_equal(n, 2);
+    assert_int_equal(answer_later(&r[1]), 0);
+    assert_false(next_request(&r[2]));
+    assert_int_equal(answer_later(&r[0]), 0);
+    assert_int_equal(serve(), 1);
+    for (n = 0; n < 4; n++)
+        finish(&jobs[n], 0);
+    assert_int_equal(lines, 0);
+}
+
+/* One of several fails, at the client or because there is no such memory: the others do not notice. */
+static void test_one_of_several(void **state)
+{
+    static struct request r[4];
+    struct vfu_msg_header header;
+    struct job jobs[5];
+
+    (void)state;
+    submit(&jobs[0], FAR, 10, false);
+    submit(&jobs[1], FAR + 16, 10, true);
+    submit(&jobs[2], FAR + 32, 10, false);
+    submit(&jobs[3], 0, 10, false);
+    submit(&jobs[4], FAR + 48, 10, true);
+    for (int i = 0; i < 3; i++) {
+        assert_true(next_request(&r[i]));
+        carry_out(&r[i]);
+    }
+    assert_false(next_request(&r[3])); /* it waits behind the one that fails */
+    header = r[1].header;
+    header.flags = VFU_MSG_REPLY | VFU_MSG_ERROR;
+    header.error = EPERM;
+    assert_int_equal(reply_with(&header, NULL, 0), 0);
+    assert_int_equal(jobs[1].result, 1);
+    assert_int_equal(answer_later(&r[0]), 0);
+    assert_int_equal(jobs[1].result, -EIO);
+    transfer_withdraw(&x, &jobs[2].op);
+    assert_int_equal(answer_later(&r[2]), 0); /* late */
+    assert_int_equal(serve(), 1);
+    finish(&jobs[0], 0);
+    finish(&jobs[1], -EIO);
+    assert_int_equal(jobs[2].result, 1);
+    free(jobs[2].bytes);
+    finish(&jobs[3], -EFAULT);
+    finish(&jobs[4], 0);
+    assert_int_equal(x.nops, 0);
+}
+
+/* A write that has been answered behind one that was not, when all is cancelled: its page is dirty. */
+static void test_cancel_behind(void **state)
+{
+    static struct request r[2];
+    struct job jobs[2];
+
+    (void)state;
+    submit(&jobs[0], FAR, 8, false);
+    submit(&jobs[1], FAR + 4096, 8, true);
+    for (int i = 0; i < 2; i++) {
+        assert_true(next_request(&r[i]));
+        carry_out(&r[i]);
+    }
+    assert_int_equal(answer_later(&r[1]), 0);
+    dirty_first = dirty_end = 0;
+    transfer_cancel(&x, -ECANCELED);
+    assert_true(dirty_first == FAR + 4096 && dirty_end == FAR + 4104);
+    finish(&jobs[0], -ECANCELED);
+    finish(&jobs[1], -ECANCELED);
+    assert_int_equal(x.nlate, 1);
+}
+
+/* Whatever overlaps, and in whatever order the client answers: as if one had been done after the other. */
+static void test_as_if_one_by_one(void **state)
+{
+    enum { JOBS = 48, SPAN = 6 * 4096 };
+    static struct request r[TRANSFER_FLIGHTS];
+    uint64_t seed = 88172645463325252u;
+    struct job jobs[JOBS];
+    uint8_t *model = malloc(ALL);
+    unsigned n, most = 0;
+
+    (void)state;
+    assert_non_null(model);
+    for (int round = 0; round < 60; round++) {
+        memcpy(model, memory, ALL);
+        for (int i = 0; i < JOBS; i++) {
+            uint64_t at, len;
+
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            at = FAR_SIZE - SPAN / 2 + seed % SPAN;
+            len = (seed >> 20) % ((seed >> 50) % 16 ? 200 : 70000);
+            submit(&jobs[i], FAR + at, len, seed >> 40 & 1);
+        }
+        do {
+            for (n = 0; n < TRANSFER_FLIGHTS && next_request(&r[n]); n++)
+                carry_out(&r[n]);
+            most = n > most ? n : most;
+            for (unsigned left_over = n; left_over;) {
+                unsigned pick = (unsigned)(seed % left_over);
+
+                seed = seed * 6364136223846793005u + 1442695040888963407u;
+                assert_int_equal(answer_later(&r[pick]), 0);
+                r[pick] = r[--left_over];
+            }
+        } while (n);
+        for (int i = 0; i < JOBS; i++) {
+            uint64_t at = jobs[i].op.addr - FAR;
+
+            if (jobs[i].op.flags & VFU_DMA_WRITE)
+                memcpy(model + at, jobs[i].bytes, jobs[i].op.len);
+            else
+                assert_memory_equal(model + at, jobs[i].bytes, jobs[i].op.len);
+            finish(&jobs[i], 0);
+        }
+        assert_memory_equal(model, memory, ALL);
+    }
+    assert_true(most > 4);
+    free(model);
+}
+
 /* ---- bad replies ------------------------------------------------------------------------------------------- */
 
 enum {
@@ -664,8 +846,9 @@ static void test_cancel(void **state)
     assert_int_equal(loop.timers.n, 0);
     assert_int_equal(answer(&r), 0); /* late */
     submit(&next, FAR, 100, false);
-    assert_int_equal(serve(), 1);
+    assert_int_equal(serve(), 3); /* and those that were out with it */
     finish(&next, 0);
+    assert_int_equal(x.nlate, 0);
     assert_int_equal(lines, 0);
 }
 
@@ -946,6 +1129,10 @@ int main(void)
         TEST(test_nowhere),
         TEST(test_unmapped_meanwhile),
         TEST(test_in_order),
+        TEST(test_several),
+        TEST(test_one_of_several),
+        TEST(test_cancel_behind),
+        TEST(test_as_if_one_by_one),
         TEST(test_bad_replies),
         TEST(test_wrong_replies),
         TEST(test_time_limit),

@@ -580,7 +580,8 @@ struct vfu_host {
      * -EFAULT (memory that is not there, not allowed or gone: nothing is promised of buf), -EWOULDBLOCK (some of it
      * is reached by messages only: use dma_submit), -ENOTCONN. dma_submit: 0 and `done` later, or a negative errno
      * and no `done` (-ENOTCONN, -EINVAL, -ENOBUFS with 4096 in flight, -EBUSY while stopped for migration, -EALREADY for
-     * an op that is in flight: a fault).
+     * an op that is in flight: a fault). Operations are made, and end, in the order in which they were submitted: each
+     * sees what those before it have written, though several may be on their way to the client.
      */
     int32_t (*dma_read)(const struct vfu_host *host, uint64_t addr, void *buf, uint64_t len);
     int32_t (*dma_write)(const struct vfu_host *host, uint64_t addr, const void *buf, uint64_t len);
