@@ -219,6 +219,116 @@ static void a_reset_waits_for_messages(void **state)
     end(rig);
 }
 
+/* All that are out, answered; what follows from that is out now. How often that was until none was left. */
+static uint32_t round_trips(struct rig *rig)
+{
+    uint32_t n = 0;
+
+    for (; rig->nops || rig->later; n++)
+        rig_serve(rig, rig->nops ? rig->nops : 1);
+    return n;
+}
+
+/* By messages: what is needed next comes together with what is asked for. */
+static void few_round_trips(void **state)
+{
+    (void)state;
+    struct rig *rig = begin(RIG_MESSAGES, VFU_VIRTIO_F_EVENT_IDX);
+
+    rig->keep = true;
+    for (uint16_t i = 0; i < 20; i++) {
+        uint16_t head = i % 2 ? 6 : 1;
+
+        rig_desc(rig, RIG_DESC(0), head, RIG_BUFFER, 8, NEXT, 3);
+        rig_desc(rig, RIG_DESC(0), 3, RIG_BUFFER + 64, 8, NEXT | WRITE, 4);
+        rig_desc(rig, RIG_DESC(0), 4, RIG_BUFFER + 128, 8, WRITE, 0);
+        rig_poke(rig, RIG_AVAIL(0) + 4 + 2 * RIG_QUEUE, i, 2); /* the driver wants to hear of each */
+        rig_offer(rig, 0, head);
+        vfu_virtio_doorbell(&rig->v, 0, 0);
+        assert_int_equal(rig->nops, 3); /* the index, places of the ring, descriptors */
+        rig_serve(rig, 3);
+        assert_int_equal(rig->nheld, 1);
+        assert_int_equal(rig->held[0]->head, head);
+        assert_int_equal(rig->held[0]->npieces, 3);
+        assert_int_equal(round_trips(rig), 2); /* a kick is asked for, and a last look */
+        rig->nheld = 0;
+        vfu_virtio_done(rig->held[0], 5);
+        assert_int_equal(rig->nops, 1);
+        assert_int_equal(round_trips(rig), 2); /* the element; the index and the question */
+        assert_int_equal(used(rig, 0), i + 1);
+        assert_int_equal(rig->irqs[1], i + 1);
+        assert_int_equal(rig_peek(rig, RIG_USED(0) + 4 + 8 * RIG_QUEUE, 2), i + 1);
+    }
+    assert_int_equal(rig->errors, 0);
+    end(rig);
+}
+
+/* What came with an index is not taken for what a later one speaks of, or for another ring's after a reset or a load. */
+static void nothing_old_is_taken(void **state)
+{
+    (void)state;
+    struct rig *rig = begin(RIG_MESSAGES, 0);
+
+    rig->keep = true;
+    rig_desc(rig, RIG_DESC(0), 0, RIG_BUFFER, 8, WRITE, 0);
+    rig_desc(rig, RIG_DESC(0), 1, RIG_BUFFER, 9, WRITE, 0);
+    vfu_virtio_doorbell(&rig->v, 0, 0); /* nothing is there yet */
+    rig_serve(rig, 1);                  /* the index, and behind its back: */
+    rig_offer(rig, 0, 0);
+    rig_serve(rig, 1); /* the places */
+    rig_desc(rig, RIG_DESC(0), 0, RIG_BUFFER, 16, WRITE, 0);
+    rig_offer(rig, 0, 1);
+    rig_kick(rig, 0);
+    assert_int_equal(rig->nheld, 2);
+    assert_int_equal(rig->held[0]->writable, 16);
+    assert_int_equal(rig->held[1]->writable, 9);
+    rig_finish(rig, VFU_NONE);
+
+    rig_offer(rig, 0, 0);
+    vfu_virtio_doorbell(&rig->v, 0, 0);
+    rig_serve(rig, 2);
+    rig_put(rig, VFU_VIRTIO_R_DEVICE_STATUS, 0); /* two are out */
+    assert_int_equal(rig_get(rig, VFU_VIRTIO_R_DEVICE_STATUS), 15);
+    rig_serve(rig, 100);
+    assert_int_equal(rig_get(rig, VFU_VIRTIO_R_DEVICE_STATUS), 0);
+    assert_int_equal(rig->nheld, 0);
+    memset(rig->memory, 0, RIG_SIZE);
+    rig_start(rig, 0);
+    rig_desc(rig, RIG_DESC(0), 5, RIG_BUFFER, 24, WRITE, 0);
+    rig_offer(rig, 0, 5);
+    rig_kick(rig, 0);
+    assert_int_equal(rig->nheld, 1);
+    assert_int_equal(rig->held[0]->head, 5);
+    assert_int_equal(rig->held[0]->writable, 24);
+    assert_int_equal(rig->errors, 0);
+    end(rig);
+}
+
+/* A driver without a place for what is only asked for along with something is no bad driver. */
+static void what_is_asked_for_along_may_fail(void **state)
+{
+    (void)state;
+    for (uint32_t which = 1; which < 3; which++) {
+        struct rig *rig = begin(RIG_MESSAGES, 0);
+        struct vfu_dma_op *op;
+
+        rig->keep = true;
+        rig_desc(rig, RIG_DESC(0), 7, RIG_BUFFER, 8, WRITE, 0);
+        rig_offer(rig, 0, 7);
+        vfu_virtio_doorbell(&rig->v, 0, 0);
+        assert_int_equal(rig->nops, 3);
+        op = rig->ops[which];
+        op->addr = 0;
+        rig_serve(rig, 1000);
+        assert_int_equal(rig->nheld, 1);
+        assert_int_equal(rig->held[0]->head, 7);
+        rig_finish(rig, 0);
+        assert_int_equal(used(rig, 0), 1);
+        assert_int_equal(rig->errors, 0);
+        end(rig);
+    }
+}
+
 static void features_are_refused(void **state)
 {
     (void)state;
@@ -505,6 +615,9 @@ int main(void)
         cmocka_unit_test(event_indexes),
         cmocka_unit_test(reading_and_writing_across_pieces),
         cmocka_unit_test(a_reset_waits_for_messages),
+        cmocka_unit_test(few_round_trips),
+        cmocka_unit_test(nothing_old_is_taken),
+        cmocka_unit_test(what_is_asked_for_along_may_fail),
         cmocka_unit_test(features_are_refused),
         cmocka_unit_test(chains_are_read_again_after_a_load),
         cmocka_unit_test(hostile_rings),

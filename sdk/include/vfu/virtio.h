@@ -21,7 +21,7 @@
  *   memory    is taken by vfu_virtio_describe, for as many chains as a queue has places; a chain that has more pieces than
  *             any before it in its place takes more. Nothing else does.
  *   rings     are reached through mapped memory (VFU_CAP_DMA_MAP), else by value (VFU_CAP_DMA), else by messages: with no
- *             difference but the time that it takes. Memory that the client maps anew is found again.
+ *             difference but the time that it takes. What is likely to be needed next is asked for together. Memory that the client maps anew is found again.
  *   driver    what breaks the specification in a ring (a loop, a descriptor out of range, an index that jumps, an
  *             address that wraps, a buffer of no bytes, a table inside of a table, a readable buffer behind a writable
  *             one) sets DEVICE_NEEDS_RESET and sends a configuration interrupt; the device then leaves the rings alone
@@ -86,6 +86,7 @@ extern "C" {
 #define VFU_VIRTIO_SIZE_MAX 32768u   /* places of one queue */
 #define VFU_VIRTIO_PIECES_MAX 1024u  /* of one chain, the queue's size if that is less */
 #define VFU_VIRTIO_BATCH 32u         /* places of a ring that are read or written at once */
+#define VFU_VIRTIO_AHEAD 256u        /* descriptors that are asked for together by message: of queues that have no more */
 #define VFU_VIRTIO_TURN 256u         /* chains after which others have their turn */
 #define VFU_VIRTIO_NO_VECTOR 0xffffu /* 4.1.5.1.2 */
 
@@ -171,7 +172,10 @@ struct vfu_virtq {
     uint32_t epoch; /* grows when its chains are dropped */
     /* the two state machines: see virtio_ring.h */
     uint8_t pop, push;
-    bool pumping, again, deferred, popping, pushing;
+    bool pumping, again, deferred, rung;
+    uint32_t popping, pushing; /* messages that are out */
+    int32_t pop_status, push_status;
+    bool heads_ahead, descs_ahead, word_ahead; /* what has come together with what was asked for first */
     struct vfu_virtio_chain *cur;
     uint32_t next, seen, turn;
     uint32_t table_size;
@@ -181,7 +185,10 @@ struct vfu_virtq {
     uint8_t words[8];
     uint8_t raw[16];
     uint8_t elems[8 * VFU_VIRTIO_BATCH];
-    uint8_t *table;
+    uint8_t *table, *descs;
+    uint16_t ahead[VFU_VIRTIO_BATCH];
+    uint32_t nahead;
+    uint8_t word[2];
     uint16_t *replay; /* heads to be read again after a load */
     uint32_t nreplay, replay_at;
     struct vfu_virtio_chain *chains, *spare;
@@ -190,7 +197,7 @@ struct vfu_virtq {
     uint32_t nover, nbusy;
     uint8_t *busy; /* a bit for each head that is in use */
     struct vfu_dma_window desc_map, driver_map, device_map;
-    struct vfu_dma_op pop_op, push_op;
+    struct vfu_dma_op pop_op, heads_op, descs_op, push_op, word_op;
 };
 
 struct vfu_virtio_queue_model {

@@ -202,7 +202,8 @@ VFU_VIRTIO_API bool vfu_virtio_make_queues(struct vfu_virtio *v)
         q->busy = (uint8_t *)calloc(1, q->max / 8 + 1u);
         q->replay = (uint16_t *)calloc(q->max, sizeof *q->replay);
         q->table = (uint8_t *)malloc((size_t)VFU_VIRTIO_PIECES_MAX * 16);
-        if (!q->chains || !q->busy || !q->replay || !q->table)
+        q->descs = (uint8_t *)malloc((size_t)VFU_VIRTIO_AHEAD * 16);
+        if (!q->chains || !q->busy || !q->replay || !q->table || !q->descs)
             return false;
         for (uint32_t k = 0; k < q->max; k++)
             q->chains[k].q = q;
@@ -222,6 +223,7 @@ VFU_VIRTIO_API void vfu_virtio_destroy(struct vfu_virtio *v)
         free(q->busy);
         free(q->replay);
         free(q->table);
+        free(q->descs);
     }
     free(v->queues);
     free(v->map);
@@ -632,8 +634,10 @@ VFU_VIRTIO_API void vfu_virtio_doorbell(void *self, uint32_t index, uint64_t val
     struct vfu_virtio *v = (struct vfu_virtio *)self;
 
     (void)value; /* the queue's number, once more */
-    if (index < v->nqueues)
-        vfu_virtq_pump(&v->queues[index]);
+    if (index >= v->nqueues)
+        return;
+    v->queues[index].rung = true;
+    vfu_virtq_pump(&v->queues[index]);
 }
 
 /* ---- clients, stops, state ----------------------------------------------------------------------------------------------- */

@@ -5,6 +5,10 @@
  * Each queue has two state machines, one that takes chains from the available ring and one that puts them into the used
  * ring. A step begins by asking for memory, which is there at once or comes by message, and ends by looking at it: so it
  * is one code for both. All that a driver wrote is copied before it is looked at. On the device's thread.
+ *
+ * A message takes its time, several together take little more. So an index is asked for with the places of the ring and the
+ * descriptors behind it, and written with the question whether the driver wants to be told. Messages are carried out in
+ * order: what comes with an index is at least as new.
  */
 #ifndef VFU_VIRTIO_RING_H
 #define VFU_VIRTIO_RING_H
@@ -121,9 +125,9 @@ VFU_VIRTIO_API void vfu_virtq_pop_done(void *self, struct vfu_dma_op *op, int32_
 VFU_VIRTIO_API void vfu_virtq_push_done(void *self, struct vfu_dma_op *op, int32_t status);
 
 /* By message. 1: it is on its way. */
-VFU_VIRTIO_API int32_t vfu_virtq_ask(struct vfu_virtq *q, bool push, uint64_t addr, void *buf, uint32_t len, bool write)
+VFU_VIRTIO_API int32_t vfu_virtq_send(struct vfu_virtq *q, struct vfu_dma_op *op, bool push, uint64_t addr, void *buf,
+                                      uint32_t len, bool write)
 {
-    struct vfu_dma_op *op = push ? &q->push_op : &q->pop_op;
     int32_t status;
 
     memset(op, 0, sizeof *op);
@@ -137,9 +141,14 @@ VFU_VIRTIO_API int32_t vfu_virtq_ask(struct vfu_virtq *q, bool push, uint64_t ad
     status = q->dev->host->dma_submit(q->dev->host, op);
     if (status)
         return status;
-    *(push ? &q->pushing : &q->popping) = true;
+    *(push ? &q->pushing : &q->popping) += 1;
     q->dev->outstanding++;
     return 1;
+}
+
+VFU_VIRTIO_API int32_t vfu_virtq_ask(struct vfu_virtq *q, bool push, uint64_t addr, void *buf, uint32_t len, bool write)
+{
+    return vfu_virtq_send(q, push ? &q->push_op : &q->pop_op, push, addr, buf, len, write);
 }
 
 /* Bytes of a ring to buf. 0, 1: they come by message, or an error. */
@@ -241,7 +250,8 @@ VFU_VIRTIO_API void vfu_virtq_drop(struct vfu_virtq *q)
     q->held = q->held_last = q->over = q->over_last = q->cur = NULL;
     q->nbusy = q->nover = q->inflight = 0;
     q->avail = q->last_avail = q->used = q->signalled = q->event = 0;
-    q->event_known = q->signalled_known = q->again = false;
+    q->event_known = q->signalled_known = q->again = q->rung = false;
+    q->heads_ahead = q->descs_ahead = q->word_ahead = false;
     q->pop = VFU_VIRTQ_IDLE;
     q->push = VFU_VIRTQ_REST;
     q->nreplay = q->replay_at = q->nheads = q->heads_at = 0;
@@ -321,6 +331,14 @@ VFU_VIRTIO_API void vfu_virtq_failed(struct vfu_virtq *q, int32_t status, uint64
         vfu_virtq_broken(q, "its memory cannot be reached", addr);
 }
 
+/* Nothing more is known: looks for it. By messages the driver is asked for a kick first, for the look behind that tells. */
+VFU_VIRTIO_API uint8_t vfu_virtq_look(const struct vfu_virtq *q)
+{
+    bool ask = (q->dev->features & VFU_VIRTIO_F_EVENT_IDX) && (!q->event_known || q->event != q->last_avail);
+
+    return ask && !q->rung && !q->driver_map.data && q->avail == q->last_avail ? VFU_VIRTQ_EVENT : VFU_VIRTQ_INDEX;
+}
+
 /* The next head that is known: begins its chain. */
 VFU_VIRTIO_API void vfu_virtq_next_head(struct vfu_virtq *q)
 {
@@ -328,13 +346,16 @@ VFU_VIRTIO_API void vfu_virtq_next_head(struct vfu_virtq *q)
     uint32_t head;
 
     q->pop = VFU_VIRTQ_IDLE;
-    if (q->depth && q->inflight >= q->depth)
+    if (q->depth && q->inflight >= q->depth) {
+        q->rung |= q->avail != q->last_avail;
         return; /* vfu_virtio_done goes on */
+    }
     if (!replay && q->heads_at >= q->nheads) {
-        q->pop = VFU_VIRTQ_INDEX;
+        q->pop = vfu_virtq_look(q);
         return;
     }
     if (q->turn++ >= VFU_VIRTIO_TURN) {
+        q->rung = true;
         vfu_virtq_later(q);
         return;
     }
@@ -460,29 +481,55 @@ VFU_VIRTIO_API void vfu_virtq_took_table(struct vfu_virtq *q)
     vfu_virtq_broken(q, "a table is a loop", n);
 }
 
+/* With the index: the places behind the last one that it knows of, and what they may speak of. All of it is optional. */
+VFU_VIRTIO_API void vfu_virtq_ask_ahead(struct vfu_virtq *q)
+{
+    uint32_t place = q->last_avail % q->size, room = q->size - place;
+
+    if (!q->rung)
+        return; /* the driver has not said that there is anything */
+    q->rung = false;
+    q->nahead = room < VFU_VIRTIO_BATCH ? room : VFU_VIRTIO_BATCH;
+    vfu_virtq_send(q, &q->heads_op, false, q->driver + VFU_VIRTQ_RING_AT + 2 * place, q->ahead, 2 * q->nahead, false);
+    if (!q->desc_map.data && q->size <= VFU_VIRTIO_AHEAD)
+        vfu_virtq_send(q, &q->descs_op, false, q->desc, q->descs, 16u * q->size, false);
+}
+
 /* Asks for what the state looks at: 0, 1 or an error. */
 VFU_VIRTIO_API int32_t vfu_virtq_pop_begin(struct vfu_virtq *q)
 {
     uint32_t place, n;
+    int32_t status;
 
     switch (q->pop) {
     case VFU_VIRTQ_INDEX:
-        return vfu_virtq_get(q, false, &q->driver_map, q->driver, 2, q->words, 2);
+        q->heads_ahead = q->descs_ahead = false;
+        status = vfu_virtq_get(q, false, &q->driver_map, q->driver, 2, q->words, 2);
+        if (status == 1)
+            vfu_virtq_ask_ahead(q);
+        return status;
     case VFU_VIRTQ_HEADS:
         place = q->last_avail % q->size;
         n = (uint16_t)(q->avail - q->last_avail);
         n = n < VFU_VIRTIO_BATCH ? n : VFU_VIRTIO_BATCH;
         q->nheads = n < q->size - place ? n : q->size - place;
         q->heads_at = 0;
+        if (q->heads_ahead) { /* as many as there are, or a batch, begin at the same place */
+            q->heads_ahead = false;
+            memcpy(q->heads, q->ahead, 2 * q->nheads);
+            return 0;
+        }
         return vfu_virtq_get(q, false, &q->driver_map, q->driver, VFU_VIRTQ_RING_AT + 2 * place, (uint8_t *)q->heads,
                              2 * q->nheads);
     case VFU_VIRTQ_DESC:
+        if (q->descs_ahead) {
+            memcpy(q->raw, q->descs + (size_t)16 * q->next, 16);
+            return 0;
+        }
         return vfu_virtq_get(q, false, &q->desc_map, q->desc, 16 * q->next, q->raw, 16);
-    case VFU_VIRTQ_TABLE: {
-        int32_t status = q->dev->host->dma_read(q->dev->host, q->table_addr, q->table, q->table_size);
-
+    case VFU_VIRTQ_TABLE:
+        status = q->dev->host->dma_read(q->dev->host, q->table_addr, q->table, q->table_size);
         return status == -EWOULDBLOCK ? vfu_virtq_ask(q, false, q->table_addr, q->table, q->table_size, false) : status;
-    }
     default: /* VFU_VIRTQ_EVENT */
         vfu_virtq_put_le(q->words, q->last_avail, 2);
         return vfu_virtq_put(q, false, VFU_VIRTQ_RING_AT + 8u * q->size, q->words, 2);
@@ -548,10 +595,11 @@ VFU_VIRTIO_API void vfu_virtq_pump(struct vfu_virtq *q)
     vfu_virtq_map(q);
     q->turn = 0;
     q->nheads = q->heads_at = 0;
+    q->heads_ahead = q->descs_ahead = false;
     if (q->replay_at < q->nreplay)
         vfu_virtq_next_head(q);
     else
-        q->pop = q->depth && q->inflight >= q->depth ? VFU_VIRTQ_IDLE : VFU_VIRTQ_INDEX;
+        q->pop = q->depth && q->inflight >= q->depth ? VFU_VIRTQ_IDLE : vfu_virtq_look(q);
     vfu_virtq_run(q);
 }
 
@@ -561,13 +609,25 @@ VFU_VIRTIO_API void vfu_virtq_pop_done(void *self, struct vfu_dma_op *op, int32_
     struct vfu_virtio *v = q->dev;
 
     (void)self;
-    q->popping = false;
     v->outstanding--;
+    if (op == &q->heads_op)
+        q->heads_ahead = !status;
+    else if (op == &q->descs_op)
+        q->descs_ahead = !status;
+    else
+        q->pop_status = status;
+    if (--q->popping)
+        return; /* the last of them goes on */
+    status = q->pop_status;
     if (status || !vfu_virtq_runs(q)) {
         vfu_virtq_give_up(q);
         if (status && vfu_virtq_runs(q))
-            vfu_virtq_failed(q, status, op->addr);
+            vfu_virtq_failed(q, status, q->pop_op.addr);
         vfu_virtio_ended(v);
+        return;
+    }
+    if (q->pop == VFU_VIRTQ_IDLE) { /* it was for a state that is no longer there */
+        vfu_virtq_pump(q);
         return;
     }
     q->pumping = true; /* the plugin may be done with a chain at once */
@@ -581,7 +641,10 @@ VFU_VIRTIO_API void vfu_virtq_pop_done(void *self, struct vfu_dma_op *op, int32_
 VFU_VIRTIO_API int32_t vfu_virtq_push_begin(struct vfu_virtq *q)
 {
     uint32_t place = q->used % q->size, n = q->size - place;
+    /* used_event behind the ring, or flags */
+    uint32_t wanted = q->dev->features & VFU_VIRTIO_F_EVENT_IDX ? VFU_VIRTQ_RING_AT + 2u * q->size : 0;
     const struct vfu_virtio_chain *chain = q->over;
+    int32_t status;
 
     switch (q->push) {
     case VFU_VIRTQ_ELEMS:
@@ -593,10 +656,17 @@ VFU_VIRTIO_API int32_t vfu_virtq_push_begin(struct vfu_virtq *q)
         return vfu_virtq_put(q, true, VFU_VIRTQ_RING_AT + 8 * place, q->elems, 8 * q->npushed);
     case VFU_VIRTQ_PUBLISH:
         vfu_virtq_put_le(q->elems, q->used, 2);
-        return vfu_virtq_put(q, true, 2, q->elems, 2);
-    default: /* VFU_VIRTQ_SIGNAL: used_event behind the ring, or flags */
-        return vfu_virtq_get(q, true, &q->driver_map, q->driver,
-                             q->dev->features & VFU_VIRTIO_F_EVENT_IDX ? VFU_VIRTQ_RING_AT + 2u * q->size : 0, q->elems, 2);
+        status = vfu_virtq_put(q, true, 2, q->elems, 2);
+        if (status == 1)
+            vfu_virtq_send(q, &q->word_op, true, q->driver + wanted, q->word, 2, false);
+        return status;
+    default: /* VFU_VIRTQ_SIGNAL */
+        if (q->word_ahead) {
+            q->word_ahead = false;
+            memcpy(q->elems, q->word, 2);
+            return 0;
+        }
+        return vfu_virtq_get(q, true, &q->driver_map, q->driver, wanted, q->elems, 2);
     }
 }
 
@@ -662,12 +732,18 @@ VFU_VIRTIO_API void vfu_virtq_push_done(void *self, struct vfu_dma_op *op, int32
     struct vfu_virtio *v = q->dev;
 
     (void)self;
-    q->pushing = false;
     v->outstanding--;
+    if (op == &q->word_op)
+        q->word_ahead = !status && !q->push_status;
+    else
+        q->push_status = status;
+    if (--q->pushing)
+        return;
+    status = q->push_status;
     if (!status && !v->resetting && q->push != VFU_VIRTQ_REST)
         vfu_virtq_push_end(q); /* it is in the ring, even if the device has been stopped meanwhile */
     else if (status && vfu_virtq_runs(q))
-        vfu_virtq_failed(q, status, op->addr);
+        vfu_virtq_failed(q, status, q->push_op.addr);
     vfu_virtio_ended(v);
     if (!status)
         vfu_virtq_flush(q);
