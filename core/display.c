@@ -236,7 +236,7 @@ static void save_file(struct display *d)
     d->unsaved = false;
     error = png_save(d->file, d->picture.pixels, d->picture.width, d->picture.height);
     if (error)
-        log_limited(&d->limit, d->who, LOG_ERROR, "display: cannot save the picture as %s: %s", d->file, strerror(-error));
+        log_limited(&d->limit, d->who, LOG_ERROR, "display: cannot save the picture as %s: %s", d->file, png_why(error));
 }
 
 /* ---- the display's thread ---------------------------------------------------------------------------------------- */
@@ -394,6 +394,7 @@ static int open_vnc(struct display *d, const char *where)
 static int open_file(struct display *d, const char *path)
 {
     const char *missing = png_missing();
+    int error;
 
     if (missing) {
         log_error(d->who, "display png:%s: %s", path, missing);
@@ -402,6 +403,11 @@ static int open_file(struct display *d, const char *path)
     if (!*path || d->file) {
         log_error(d->who, "display png: one file is named behind the colon");
         return -EINVAL;
+    }
+    error = png_check(path);
+    if (error) {
+        log_error(d->who, "display png:%s: no file can be made there: %s", path, png_why(error));
+        return error;
     }
     d->file = strdup(path);
     return d->file ? 0 : -ENOMEM;

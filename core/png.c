@@ -6,8 +6,14 @@
 #include "core/png.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "config.h"
+
+const char *png_why(int error)
+{
+    return error == -EEXIST ? "something is there that is no plain file" : strerror(-error);
+}
 
 #ifdef HAVE_PNG
 #include <fcntl.h>
@@ -15,6 +21,7 @@
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/lazy.h"
@@ -111,6 +118,32 @@ static int write_file(FILE *file, const uint32_t *pixels, uint32_t width, uint32
     return error;
 }
 
+/* A rename would put the picture in the place of a device, a pipe or a socket as well. */
+static int look_there(const char *path)
+{
+    struct stat there;
+
+    if (stat(path, &there) || S_ISREG(there.st_mode))
+        return 0;
+    return S_ISDIR(there.st_mode) ? -EISDIR : -EEXIST;
+}
+
+int png_check(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    int error = look_there(path);
+    char *folder;
+
+    if (error)
+        return error;
+    folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    if (!folder)
+        return -ENOMEM;
+    error = access(folder, W_OK | X_OK) ? -errno : 0;
+    free(folder);
+    return error;
+}
+
 /* A new file beside `path`, with the rights that an ordinary new file has; what a host left that died is passed over. */
 static int make_file(const char *path, char **name)
 {
@@ -135,8 +168,9 @@ int png_save(const char *path, const uint32_t *pixels, uint32_t width, uint32_t 
 {
     char *name = NULL;
     FILE *file = NULL;
-    int fd = make_file(path, &name), error = fd < 0 ? fd : 0;
+    int error = look_there(path), fd = error ? error : make_file(path, &name);
 
+    error = fd < 0 ? fd : 0;
     if (fd >= 0) {
         file = fdopen(fd, "wb");
         if (file) {
@@ -161,6 +195,12 @@ int png_save(const char *path, const uint32_t *pixels, uint32_t width, uint32_t 
 const char *png_missing(void)
 {
     return "this build has no libpng";
+}
+
+int png_check(const char *path)
+{
+    (void)path;
+    return -ENOTSUP;
 }
 
 int png_save(const char *path, const uint32_t *pixels, uint32_t width, uint32_t height)

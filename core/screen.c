@@ -41,7 +41,7 @@ static void device_saved(struct ask_item *item)
     pthread_mutex_unlock(&job->dev->displays.lock);
     if (error)
         control_error(job->reply, error, "the picture could not be saved: %s",
-                      error == -ENODATA ? "the screen has gone blank" : strerror(-error));
+                      error == -ENODATA ? "the screen has gone blank" : png_why(error));
     control_finish(job->dev, job->reply, error);
     free(job);
 }

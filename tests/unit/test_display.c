@@ -250,6 +250,7 @@ static void test_save(void **state)
 {
     struct rig *rig = *state;
     struct vfu_display_frame what = frame_of(40, 30);
+    struct stat there;
 
     if (!png_works())
         skip();
@@ -271,6 +272,14 @@ static void test_save(void **state)
     assert_int_equal(save(rig, 0, rig->file), 0);
     expect_file(rig->file, 40, 30, 3, 1, 0x123456);
     assert_int_equal(save(rig, 0, "/nowhere/at/all.png"), -ENOENT);
+    /* What is no plain file stays what it is. */
+    assert_int_equal(unlink(rig->file), 0);
+    assert_int_equal(mkfifo(rig->file, 0600), 0);
+    assert_int_equal(save(rig, 0, rig->file), -EEXIST);
+    assert_int_equal(save(rig, 0, "/"), -EISDIR);
+    assert_int_equal(stat(rig->file, &there), 0);
+    assert_true(S_ISFIFO(there.st_mode));
+    assert_int_equal(unlink(rig->file), 0);
     /* What is no frame blanks it. */
     what.stride = 1;
     assert_int_equal(display_show(&rig->displays, 0, &what, rig->regions), -EINVAL);
@@ -340,11 +349,16 @@ static void test_outputs(void **state)
     struct rig *rig = *state;
     static const char *const bad[] = {
         "tv", "png:", "vnc:", "vnc:host", "vnc:99999", "vnc:127.0.0.1:", "none,tv", "vnc:unix:", "vnc:unix:/nowhere/at/all",
+        "png:/nowhere/at/all.png", "png:/", "png:/tmp/.", "png:x,png:y",
     };
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_true(display_open(&rig->displays, bad[i]) < 0);
     assert_int_equal(rig->displays.n, 0);
+    assert_int_equal(mkfifo(rig->file, 0600), 0);
+    snprintf(rig->outputs, sizeof rig->outputs, "png:%s", rig->file);
+    assert_true(display_open(&rig->displays, rig->outputs) < 0);
+    assert_int_equal(unlink(rig->file), 0);
     assert_int_equal(display_open(&rig->displays, "none"), 0);
     assert_int_equal(display_open(&rig->displays, "none,none"), 1);
     assert_int_equal(display_open(&rig->displays, ","), 2);
