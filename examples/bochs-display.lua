@@ -81,7 +81,8 @@ local function make_edid(x, y)
     .. "\xee\x91\xa3\x54\x4c\x99\x26\x0f\x50\x54" -- the colours of sRGB
     .. "\x21\x08\x00" -- 640x480, 800x600, 1024x768 at 60 Hz
     .. ("\x01\x01"):rep(8)
-    .. detailed_timing(x, y) .. text(0xfc, "vfu display") .. text(0xff, "0") .. text(0x10, "")
+    .. detailed_timing(x, y) .. text(0xfc, "vfu display") .. text(0xff, "0")
+    .. string.pack("<I2BBBc13", 0, 0, 0x10, 0, "") -- nothing in the last place
     .. "\0" -- no further block
   local sum = 0
   for i = 1, #block do sum = sum + block:byte(i) end

@@ -45,6 +45,7 @@ t.test("the EDID is whole, and names the mode", { params = { xres = 1280, yres =
   t.eq(sum % 256, 0)
   t.eq(edid:byte(57) | edid:byte(59) >> 4 << 8, 1280)
   t.eq(edid:byte(60) | edid:byte(62) >> 4 << 8, 800)
+  t.eq(edid:sub(109, 126), "\0\0\0\x10" .. ("\0"):rep(14), "the last descriptor has nothing in it")
   t.eq(dut:read_bytes("bar2", 128, 128), ("\0"):rep(128))
 end)
 

@@ -35,6 +35,7 @@ SCRIPT_TESTS = \
 	tests/lab.test \
 	tests/listed.test \
 	tests/manual.test \
+	tests/protocol/display.test \
 	tests/protocol/live.test \
 	tests/protocol/vfu-client.test \
 	tests/readme.test \
