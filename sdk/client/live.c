@@ -38,6 +38,10 @@ static json_t *live_ask(const struct session *s, json_t *request)
 
     free(text);
     json_decref(request);
+    if (!text) { /* what jansson makes no JSON of is not UTF-8, or there is no memory */
+        fprintf(stderr, "vfu-client: %s: the arguments are no UTF-8 text\n", s->live->socket);
+        return NULL;
+    }
     if (!error)
         answer = json_loads(reply, 0, NULL);
     if (!answer)
@@ -138,7 +142,7 @@ static void live_print_regs(const json_t *regs)
 static json_t *live_collect(const struct session *s, json_t *names)
 {
     json_t *all = json_array();
-    json_int_t from = 0;
+    json_int_t from = 0, before;
 
     do {
         json_t *request = json_pack("{s:s, s:I}", "cmd", "regs", "from", from), *answer;
@@ -151,9 +155,10 @@ static json_t *live_collect(const struct session *s, json_t *names)
             return NULL;
         }
         json_array_extend(all, json_object_get(answer, "registers"));
+        before = from;
         from = live_integer(answer, "next");
         json_decref(answer);
-    } while (from > 0);
+    } while (from > before);
     return all;
 }
 
