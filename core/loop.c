@@ -361,12 +361,12 @@ static void end_round(struct loop *loop, struct round *round)
 
 void loop_step(struct loop *loop)
 {
-    struct round round;
+    struct round round, *outer = present_round;
 
     present_round = &round;
     round.n = wait_for(loop, round.events, 0);
     end_round(loop, &round);
-    present_round = NULL;
+    present_round = outer;
 }
 
 void loop_run(struct loop *loop)

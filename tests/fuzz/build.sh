@@ -70,11 +70,12 @@ harness()
         one=$(object "$source")
         own="$own $one"
     done
-    "$cc" $sanitize $main -Wl,--wrap=plugin_load $own $core -o "fuzz/$name" \
+    "$cc" $sanitize $main -Wl,--wrap=plugin_load,--wrap=plugin_load_private $own $core -o "fuzz/$name" \
         ${JANSSON_LIBS:--ljansson} ${VFU_LIBS:--lpthread}
 }
 
 harness session -fsanitize=fuzzer tests/fuzz/session.c tests/fuzz/client.c tests/fuzz/mutate.c tests/fuzz/template.c
+harness control "-fsanitize=fuzzer -Wl,--wrap=poll" tests/fuzz/control.c
 harness image -fsanitize=fuzzer tests/fuzz/image.c
 harness text -fsanitize=fuzzer tests/fuzz/text.c
 harness ring -fsanitize=fuzzer tests/fuzz/ring.c tests/unit/virtio_rig.c

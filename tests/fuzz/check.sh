@@ -10,15 +10,16 @@ seconds=${FUZZ_SECONDS:-60}
 here=$srcdir/tests/fuzz
 
 sh "$here/build.sh"
-mkdir -p fuzz/start fuzz/start/ring
+mkdir -p fuzz/start fuzz/start/ring fuzz/start/control
 ./fuzz/seeds fuzz/start
 
 # An input has 10 s: most take a millisecond, and the machine may be busy.
 limits="-max_len=4096 -timeout=10 -rss_limit_mb=2048 -close_fd_mask=2 -print_final_stats=1"
 
-# run HARNESS SECONDS
+# run HARNESS SECONDS: at least one, since 0 is for ever to libFuzzer
 run()
 {
+    set -- "$1" $(($2 > 0 ? $2 : 1))
     mkdir -p "fuzz/found/$1"
     if "./fuzz/$1" $limits -max_total_time="$2" -dict="$here/$1.dict" -artifact_prefix="fuzz/$1-" \
         "fuzz/found/$1" "fuzz/start/$1" "$here/corpus/$1" >"fuzz/$1.log" 2>&1; then
@@ -33,8 +34,9 @@ run()
 }
 
 status=0
-run session $((seconds * 6 / 10)) || status=1
+run session $((seconds * 5 / 10)) || status=1
 run image $((seconds * 2 / 10)) || status=1
-run ring $((seconds / 10 + 1)) || status=1
-run text $((seconds - seconds * 6 / 10 - seconds * 2 / 10 - seconds / 10)) || status=1
+run control $((seconds * 15 / 100)) || status=1
+run ring $((seconds / 10)) || status=1
+run text $((seconds * 5 / 100)) || status=1
 exit $status

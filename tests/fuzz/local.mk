@@ -7,6 +7,8 @@ FUZZ_FILES = \
 	tests/fuzz/check.sh \
 	tests/fuzz/client.c \
 	tests/fuzz/client.h \
+	tests/fuzz/control.c \
+	tests/fuzz/control.dict \
 	tests/fuzz/host.c \
 	tests/fuzz/host.h \
 	tests/fuzz/image.c \

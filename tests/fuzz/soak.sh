@@ -10,7 +10,7 @@ harness=${1:-session} seconds=${2:-3600} jobs=${3:-1}
 here=$(cd "$srcdir/tests/fuzz" && pwd)
 
 sh "$here/build.sh"
-mkdir -p fuzz/start "fuzz/found/$harness" fuzz/soak
+mkdir -p fuzz/start fuzz/start/ring fuzz/start/control "fuzz/found/$harness" fuzz/soak
 ./fuzz/seeds fuzz/start
 cd fuzz/soak
 rm -f fuzz-*.log
