@@ -81,12 +81,13 @@ static void step(void *arg)
 int advance_start(struct device *dev, uint64_t ns, void (*done)(struct device *dev, void *ctx, int error), void *ctx)
 {
     struct advance *a = &dev->advance;
+    uint64_t now = clock_now(&dev->clock);
     bool scheduled = a->scheduled;
     int error;
 
     if (a->active)
         return -EALREADY;
-    if (ns > (uint64_t)INT64_MAX - clock_now(&dev->clock))
+    if (now > CLOCK_END || ns > CLOCK_END - now)
         return -ERANGE;
     error = device_clock(dev, true);
     if (!error && !scheduled)

@@ -15,6 +15,9 @@
 
 #include "core/loop.h"
 
+/* Virtual time ends here, after 146 years: what goes on from there in real time is a number for long still. */
+#define CLOCK_END (UINT64_C(1) << 62)
+
 struct clock {
     struct loop *loop;
     bool virtual;    /* other threads read it */

@@ -228,6 +228,23 @@ static void one_at_a_time(void **state)
     assert_false(odd_dev->clock.virtual);
 }
 
+/* Real time goes on from the end of the virtual one, and stays a time; there is no way beyond it. */
+static void end_of_time(void **state)
+{
+    (void)state;
+    assert_int_equal(advance(CLOCK_END - odd_table->now(odd_table)), 0);
+    assert_true(odd_table->now(odd_table) == CLOCK_END);
+    assert_int_equal(advance(1), -ERANGE);
+    assert_int_equal(advance(0), 0);
+    assert_int_equal(device_clock(odd_dev, false), 0);
+    assert_true(odd_table->now(odd_table) >= CLOCK_END && odd_table->now(odd_table) < INT64_MAX);
+    while (odd_table->now(odd_table) == CLOCK_END)
+        ;
+    assert_int_equal(advance(0), -ERANGE);
+    assert_int_equal(advance(UINT64_MAX), -ERANGE);
+    assert_false(odd_dev->clock.virtual);
+}
+
 static unsigned polls;
 
 static int32_t poll_once(void *self)
@@ -314,6 +331,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH(stands_still), WITH(in_order), WITH(for_ever), WITH(deferred),      WITH(switches),
         WITH(stopped),      WITH(one_at_a_time), WITH(polling), WITH(asked_from_elsewhere),
+        WITH(end_of_time),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
