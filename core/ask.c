@@ -65,6 +65,7 @@ int ask_post(struct ask *ask, struct ask_item *item)
         item->next = NULL;
         *ask->last = item;
         ask->last = &item->next;
+        ask->n++;
     }
     held = ask->held;
     pthread_mutex_unlock(&ask->lock);
@@ -84,6 +85,7 @@ bool ask_withdraw(struct ask *ask, struct ask_item *item)
         link = &(*link)->next;
     found = *link != NULL;
     if (found) {
+        ask->n--;
         *link = item->next;
         if (ask->last == &item->next)
             ask->last = link;
@@ -109,16 +111,21 @@ static struct ask_item *take(struct ask *ask)
         ask->first = item->next;
         if (!ask->first)
             ask->last = &ask->first;
+        ask->n--;
     }
     pthread_mutex_unlock(&ask->lock);
     return item;
 }
 
-/* Those that come meanwhile are run too: each asker waits for an answer before it asks again. */
+/* What is posted meanwhile has had another run scheduled, or has woken the held device. */
 void ask_run(struct ask *ask)
 {
     struct ask_item *item;
+    uint32_t n;
 
-    while ((item = take(ask)))
+    pthread_mutex_lock(&ask->lock);
+    n = ask->n;
+    pthread_mutex_unlock(&ask->lock);
+    while (n-- > 0 && (item = take(ask)))
         item->run(item);
 }

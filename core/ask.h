@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "core/loop.h"
 
@@ -23,6 +24,7 @@ struct ask {
     pthread_mutex_t lock;
     struct loop *loop; /* NULL: not made */
     struct ask_item *first, **last;
+    uint32_t n;     /* in the list */
     int wake;       /* an eventfd that is readable when a held device has something to do */
     bool held;      /* the loop stands still */
     bool scheduled; /* a run is on its way through the loop */
@@ -40,6 +42,7 @@ void ask_wake(struct ask *ask);
 
 /* The device's thread. */
 void ask_hold(struct ask *ask, bool held);
+/* Those that are there. What comes meanwhile is for the next time, so that askers without end keep nobody out. */
 void ask_run(struct ask *ask);
 
 #endif

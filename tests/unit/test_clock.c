@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SECOND (1000 * MS)
 
@@ -324,6 +325,37 @@ static void asked_from_elsewhere(void **state)
     odd_run(NULL, MS);
 }
 
+static void ask_again(struct ask_item *item)
+{
+    answered++;
+    assert_int_equal(ask_post(&odd_dev->ask, item), 0);
+}
+
+/* Who asks again and again is answered once a round, so that the device gets its turn. */
+static void asked_without_end(void **state)
+{
+    struct ask_item item = { .run = ask_again };
+
+    (void)state;
+    answered = 0;
+    assert_int_equal(ask_post(&odd_dev->ask, &item), 0);
+    for (unsigned i = 1; i <= 5; i++) {
+        loop_step(&odd_dev->loop);
+        assert_int_equal(answered, i);
+    }
+    /* Held, it is the same, and there is something to look at again. */
+    ask_hold(&odd_dev->ask, true);
+    for (unsigned i = 6; i <= 9; i++) {
+        uint64_t woken = 0;
+
+        ask_run(&odd_dev->ask);
+        assert_int_equal(answered, i);
+        assert_int_equal(read(odd_dev->ask.wake, &woken, sizeof woken), sizeof woken);
+    }
+    ask_hold(&odd_dev->ask, false);
+    assert_true(ask_withdraw(&odd_dev->ask, &item));
+}
+
 #define WITH(f) cmocka_unit_test_setup_teardown(f, setup, odd_teardown)
 
 int main(void)
@@ -331,7 +363,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH(stands_still), WITH(in_order), WITH(for_ever), WITH(deferred),      WITH(switches),
         WITH(stopped),      WITH(one_at_a_time), WITH(polling), WITH(asked_from_elsewhere),
-        WITH(end_of_time),
+        WITH(end_of_time),  WITH(asked_without_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
