@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "core/device.h"
+#include "core/regdump.h"
 
 #define TICK_NS UINT64_C(250000000)
 /* Waiting for so long to begin, or to end, is told the asker. */
@@ -31,7 +32,7 @@ struct connection {
     size_t in_used, out_at, out_used, out_room;
     struct job *job; /* under way, or NULL */
     bool subscribed;
-    bool breaks; /* it may have set some */
+    bool owner; /* a command of CONTROL_OWNS was begun */
     bool ending; /* closes when all is sent */
 };
 
@@ -73,7 +74,8 @@ int control_error(json_t *reply, int error, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    json_object_set_new(reply, "error", json_string(text));
+    /* What a client has sent may be no UTF-8, and may be cut in the middle of a character. */
+    json_object_set_new(reply, "error", regdump_text(text));
     return error;
 }
 
@@ -123,24 +125,39 @@ static void watch_again(struct connection *c)
     loop_change(c->control->loop, &c->watch, (read ? EPOLLIN : 0u) | (c->out_used ? EPOLLOUT : 0u));
 }
 
+/* For so many bytes more. What has been sent makes room first: a reader who is never quite done costs no more for that. */
+static bool make_room(struct connection *c, size_t size)
+{
+    size_t room = c->out_room ? c->out_room : 256;
+    char *out;
+
+    if (c->out_at > c->out_used / 2) {
+        c->out_used -= c->out_at;
+        memmove(c->out, c->out + c->out_at, c->out_used);
+        c->out_at = 0;
+    }
+    while (room - c->out_used < size)
+        room *= 2;
+    out = room == c->out_room ? c->out : realloc(c->out, room);
+    if (!out)
+        return false;
+    c->out = out;
+    c->out_room = room;
+    return true;
+}
+
 /* A line. False: it is closed. */
 static bool put_line(struct connection *c, const json_t *value)
 {
-    size_t size = json_dumpb(value, NULL, 0, JSON_COMPACT), room = c->out_room ? c->out_room : 256;
-    char *out;
+    size_t size = json_dumpb(value, NULL, 0, JSON_COMPACT);
 
-    while (room - c->out_used < size + 1)
-        room *= 2;
-    out = realloc(c->out, room);
-    if (!size || !out) {
+    if (!size || !make_room(c, size + 1)) {
         log_limited(&c->control->limit, c->control->dev->name, LOG_ERROR, "control: no memory for an answer");
         close_connection(c);
         return false;
     }
-    c->out = out;
-    c->out_room = room;
-    json_dumpb(value, out + c->out_used, size, JSON_COMPACT);
-    out[c->out_used + size] = '\n';
+    json_dumpb(value, c->out + c->out_used, size, JSON_COMPACT);
+    c->out[c->out_used + size] = '\n';
     c->out_used += size + 1;
     return send_some(c);
 }
@@ -183,7 +200,7 @@ static bool refuse(struct connection *c, const json_t *id, int error, const char
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    json_object_set_new(reply, "error", json_string(text));
+    control_error(reply, error, "%s", text);
     open = put_reply(c, id, reply, error);
     json_decref(reply);
     return open;
@@ -278,6 +295,7 @@ static void job_finished(void *arg)
 
     if (c) {
         c->job = NULL;
+        c->owner |= (job->command->flags & CONTROL_OWNS) != 0;
         open = put_reply(c, json_object_get(job->request, "id"), job->reply, job->result);
     }
     free_job(job);
@@ -314,8 +332,11 @@ static void device_run_job(struct ask_item *item)
 void control_finish(struct device *dev, json_t *reply, int result)
 {
     struct control *control = dev->tell_ctx;
-    struct job **link = &control->later, *job;
+    struct job **link, *job;
 
+    if (!control)
+        return;
+    link = &control->later;
     while (*link && (*link)->reply != reply)
         link = &(*link)->later;
     job = *link;
@@ -361,6 +382,7 @@ static bool give_up(struct job *job, uint64_t waited)
         return false;
     c->job = NULL;
     job->from = NULL;
+    c->owner |= begun && (job->command->flags & CONTROL_OWNS);
     open = refuse(c, id, -EBUSY, begun ? "the device is busy for %u s: '%s' has not returned"
                                        : "the device is busy for %u s: a callback has not returned ('%s' was not done)",
                   (unsigned)(waited / 1000000000u), job->command->name);
@@ -377,11 +399,11 @@ static void tick(struct loop_timer *timer)
     uint64_t now = loop_now();
     bool again = true;
 
-    /* What is answered may take others' jobs away. */
+    /* What is answered may take others' jobs away, and may bring new ones, asked later than `now`. */
     while (again) {
         again = false;
         for (struct job *job = control->jobs; job && !again; job = job->next)
-            again = job->from && now - job->asked >= BEGIN_NS && give_up(job, now - job->asked);
+            again = job->from && job->asked + BEGIN_NS <= now && give_up(job, now - job->asked);
     }
     if (control->jobs)
         (void)loop_arm(control->loop, timer, now + TICK_NS);
@@ -393,9 +415,12 @@ static bool subscribe(struct connection *c, const json_t *request)
 {
     const json_t *on = json_object_get(request, "on");
     bool wanted = !json_is_false(on);
-    json_t *reply = json_object();
+    json_t *reply;
     bool open;
 
+    if (on && !json_is_boolean(on))
+        return refuse(c, json_object_get(request, "id"), -EINVAL, "\"on\" is true or false");
+    reply = json_object();
     if (wanted != c->subscribed)
         __atomic_fetch_add(&c->control->subscribers, wanted ? 1 : -1, __ATOMIC_RELAXED);
     c->subscribed = wanted;
@@ -423,7 +448,6 @@ static bool take_request(struct connection *c, json_t *request)
     if (!c->job)
         return refuse(c, id, -ENOMEM, "no memory for the request");
     c->job->from = c;
-    c->breaks |= strcmp(name, "break") == 0;
     return true;
 }
 
@@ -513,10 +537,12 @@ static void close_connection(struct connection *c)
         job->from = NULL;
         if (ask_withdraw(&control->dev->ask, &job->item))
             free_job(job);
+        else
+            c->owner |= (job->command->flags & CONTROL_OWNS) != 0;
     }
     loop_remove(control->loop, &c->watch);
     close(c->watch.fd);
-    if (c->breaks)
+    if (c->owner)
         forget_breaks(control, c->id);
     free(c->in);
     free(c->out);

@@ -37,6 +37,7 @@ struct control_command {
 };
 #define CONTROL_HELD 1u /* also while the device is held at a break */
 #define CONTROL_LONG 2u /* may take any time */
+#define CONTROL_OWNS 4u /* may leave breaks, which go with the connection */
 
 /* The one with this name, or NULL; the commands one by one, NULL behind the last. */
 const struct control_command *verbs_find(const char *name);

@@ -311,8 +311,8 @@ static int parse_access(const char *text, uint32_t *access)
 
 static int verb_break(struct device *dev, const json_t *request, json_t *reply)
 {
-    const json_t *timeout = json_object_get(request, "timeout");
-    struct hold_break wanted = { .owner = control_from(request), .once = json_is_true(json_object_get(request, "once")) };
+    const json_t *timeout = json_object_get(request, "timeout"), *once = json_object_get(request, "once");
+    struct hold_break wanted = { .owner = control_from(request), .once = json_is_true(once) };
     const struct vfu_field *field;
     char full[320];
     int error = 0;
@@ -323,6 +323,8 @@ static int verb_break(struct device *dev, const json_t *request, json_t *reply)
     if (parse_access(string_of(request, "access"), &wanted.access) ||
         (json_object_get(request, "access") && !string_of(request, "access")))
         return control_error(reply, -EINVAL, "\"access\" is \"r\", \"w\", \"rw\", or \"none\" to take the break away");
+    if (once && !json_is_boolean(once))
+        return control_error(reply, -EINVAL, "\"once\" is true or false");
     if (timeout && !(json_is_number(timeout) && json_number_value(timeout) > 0 && json_number_value(timeout) <= 1e6))
         return control_error(reply, -EINVAL, "\"timeout\" is a number of seconds above 0, up to 1000000");
     wanted.timeout_ns = timeout ? (uint64_t)(json_number_value(timeout) * 1e9) : 0;
@@ -382,7 +384,7 @@ static const struct control_command verbs[] = {
     { "clock", verb_clock, "mode=real or virtual: the device's time", CONTROL_HELD },
     { "advance", verb_advance, "ns=N: virtual time goes on by so much, and what is due happens", CONTROL_LONG },
     { "break", verb_break, "reg=NAME access=r, w, rw or none once=BOOL timeout=S: hold the device at an access",
-      CONTROL_HELD },
+      CONTROL_HELD | CONTROL_OWNS },
     { "breaks", verb_breaks, "the breaks, and where the device is held", CONTROL_HELD },
     { "reload", verb_reload, "take the plugin's or the script's file as it is now, in place", CONTROL_LONG },
     { "continue", verb_continue, "a held device goes on", CONTROL_HELD },

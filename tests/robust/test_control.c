@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static struct rig rig;
@@ -250,6 +251,12 @@ static void wrong_questions(void **state)
     bad("{}", -EINVAL, "a request has a \"cmd\"");
     bad("{\"cmd\": 1}", -EINVAL, "a request has a \"cmd\"");
     bad("{\"cmd\": \"nonsense\"}", -ENOSYS, "no command 'nonsense'");
+    /* Cut within a character, it is said all the same. */
+    bad("{\"cmd\": \"x\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"
+        "\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\"}", -ENOSYS, "no command 'x");
+    bad("{\"cmd\": \"subscribe\", \"on\": 1}", -EINVAL, "\"on\" is true or false");
+    bad("{\"cmd\": \"break\", \"reg\": \"CMD\", \"once\": 1}", -EINVAL, "\"once\" is true or false");
+    bad(" ", -EINVAL, "an empty request");
     bad("{\"cmd\": \"info\", \"cmd\": \"info\"}", -EINVAL, "not JSON");
     bad("nonsense", -EINVAL, "not JSON");
     bad("\xff\xfe", -EINVAL, "not JSON");
@@ -529,7 +536,10 @@ static const char stuck[] =
 
 static void stuck_device(void **state)
 {
+    static const char twice[] = "{\"cmd\": \"clock\"}\n{\"cmd\": \"clock\"}\n";
+    char line[256], *says;
     struct vfuc *c;
+    int fd;
 
     (void)state;
     rig_write(&rig, "d.lua", stuck);
@@ -544,7 +554,134 @@ static void stuck_device(void **state)
     assert_non_null(strstr(vfuc_control_error(control), "the device is busy for "));
     assert_string_equal(text("errno"), "EBUSY");
     good("{\"cmd\": \"subscribe\"}");
+    /* One behind the other: each has its time. */
+    fd = rig_connect(&rig, "s.control");
+    rig_send(fd, twice, sizeof twice - 1);
+    for (int i = 0; i < 2; i++) {
+        read_line(fd, line, sizeof line);
+        says = strstr(line, "the device is busy for ");
+        assert_non_null(says);
+        assert_true(strtoull(says + strlen("the device is busy for "), NULL, 10) < 1000);
+    }
+    close(fd);
     vfuc_free(c);
+}
+
+static const char talkative[] =
+    "local vfu = require 'vfu'\n"
+    "local d = vfu.device('d', { pci = { vendor = 1, device = 2 } })\n"
+    "d:bar(0, { size = 4096 }, { vfu.reg('GO', 0, 4) })\n"
+    "local data = {}\n"
+    "for i = 1, 30 do data['k' .. i] = ('x'):rep(1000) end\n"
+    "function d.write:GO() self:report('much', data) end\n"
+    "return d\n";
+
+static void little_kept(struct rig *r)
+{
+    const char *options = getenv("ASAN_OPTIONS");
+    char text[512];
+
+    (void)r;
+    snprintf(text, sizeof text, "%s:quarantine_size_mb=1", options ? options : "");
+    setenv("ASAN_OPTIONS", text, 1);
+}
+
+/* Takes so many bytes, which come. */
+static void drink(int fd, size_t size)
+{
+    static char bytes[65536];
+
+    while (size) {
+        struct pollfd pfd = { .fd = fd, .events = POLLIN };
+        ssize_t n;
+
+        assert_int_equal(poll(&pfd, 1, 10000), 1);
+        n = recv(fd, bytes, size < sizeof bytes ? size : sizeof bytes, 0);
+        assert_true(n > 0);
+        size -= (size_t)n;
+    }
+}
+
+/* What waits for a subscriber has its limit also if he is never quite done, and what he has had is kept for nobody. */
+static void reads_slowly(void **state)
+{
+    static const char request[] = "{\"cmd\": \"subscribe\"}\n";
+    size_t event;
+    char line[65536];
+    struct vfuc *c;
+    long before;
+    int fd;
+
+    (void)state;
+    rig_write(&rig, "d.lua", talkative);
+    rig.before = little_kept;
+    rig_start(&rig, "--log-level", "error", "--plugin", "@d.lua", "--socket-path", "@s", NULL);
+    c = rig_client(&rig, "s");
+    fd = rig_connect(&rig, "s.control");
+    rig_send(fd, request, sizeof request - 1);
+    read_line(fd, line, sizeof line);
+    post(c, 0, 1);
+    read_line(fd, line, sizeof line);
+    event = strlen(line);
+    assert_true(event > 30000);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(vfuc_put(c, 0, 0, 4, 1), 0);
+    talk("s");
+    good("{\"cmd\": \"clock\"}");
+    before = rig_rss(&rig);
+    for (int i = 0; i < 2500; i++) {
+        assert_int_equal(vfuc_put(c, 0, 0, 4, 1), 0);
+        good("{\"cmd\": \"clock\"}"); /* the event waits for its reader by now */
+        drink(fd, event - 8); /* times differ in their length by a few digits */
+    }
+    assert_true(rig_rss(&rig) - before < 40000);
+    close(fd);
+    vfuc_free(c);
+}
+
+/* An answer that comes too late is not the next question's. */
+static void late_answers(void **state)
+{
+    struct vfuc *c;
+
+    (void)state;
+    rig_write(&rig, "d.lua", stuck);
+    rig_start(&rig, "--hook-budget", "0.5", "--plugin", "@d.lua", "--socket-path", "@s", NULL);
+    c = rig_client(&rig, "s");
+    talk("s");
+    post(c, 0, 1);
+    vfuc_control_timeout(control, 1000);
+    for (int i = 0; i < 3; i++)
+        bad("{\"id\": \"late\", \"cmd\": \"clock\"}", -ETIMEDOUT, "no answer within");
+    vfuc_control_timeout(control, 0);
+    good("{\"id\": \"mine\", \"cmd\": \"info\"}");
+    assert_string_equal(text("id"), "mine");
+    good("{\"id\": \"next\", \"cmd\": \"stats\"}");
+    assert_string_equal(text("id"), "next");
+    vfuc_free(c);
+}
+
+/* A server that takes nothing holds nobody up. */
+static void takes_nothing(void **state)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    static char request[60000];
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0), result;
+
+    (void)state;
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", rig_path(&rig, "x.control"));
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    memset(request, 'x', sizeof request - 1);
+    assert_int_equal(vfuc_control_open(rig_path(&rig, "x"), &control), 0);
+    vfuc_control_timeout(control, 1000000);
+    do
+        result = vfuc_control_call(control, request, NULL);
+    while (result == -ETIMEDOUT && strstr(vfuc_control_error(control), "no answer within"));
+    assert_int_equal(result, -ETIMEDOUT);
+    assert_non_null(strstr(vfuc_control_error(control), "does not take the request: the connection is closed"));
+    bad("{\"cmd\": \"info\"}", -ENOTCONN, "the connection to the control socket is closed");
+    close(fd);
 }
 
 /* ---- breaks --------------------------------------------------------------------------------------------------- */
@@ -780,6 +917,9 @@ int main(void)
         WITH(many_connections, native),
         WITH(no_descriptor_left, native),
         WITH(stuck_device, empty),
+        WITH(reads_slowly, empty),
+        WITH(late_answers, empty),
+        WITH(takes_nothing, empty),
         WITH(held_and_let_go, lua),
         WITH(plain_register, lua),
         WITH(nobody_lets_it_go, native),
