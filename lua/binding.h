@@ -375,6 +375,7 @@ int32_t virtio_read(struct script *s, struct vfu_reg_call *call);
 int32_t virtio_write(struct script *s, struct vfu_reg_call *call);
 bool virtio_ring(struct script *s, uint32_t index, uint64_t value); /* false: not a bell of its own */
 void virtio_reset(struct script *s, uint32_t kind);
+void virtio_detach(struct script *s);
 void virtio_quiesce(struct script *s);
 void virtio_resume(struct script *s);
 int32_t virtio_save(struct script *s, struct vfu_sink *sink);

@@ -156,6 +156,8 @@ static void entry_detach(void *self)
         wraphook_cancel(s);
         vfu_wrap_detach(wrap_inner(s));
     }
+    if (s->virtio)
+        virtio_detach(s);
     task_wake_cancelled(self);
     hooks_on(self, HOOK_DETACH, "detach", 0);
 }

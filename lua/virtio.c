@@ -74,8 +74,8 @@ static uint64_t read_features(lua_State *L, struct script *s)
 
         if (lua_type(L, -2) != LUA_TSTRING || !util_integer(L, -1, &bit))
             luaL_error(L, "virtio.device: features is a table {NAME = bit}");
-        if (bit < 0 || bit > 63 || (bit > 23 && bit < 42))
-            luaL_error(L, "feature %s: bit %I is not of a device type: those are 0 to 23 and 42 to 63",
+        if (bit < 0 || bit > 63 || !(VFU_VIRTIO_F_TYPE >> bit & 1))
+            luaL_error(L, "feature %s: bit %I is not of a device type: those are 0 to 23 and 50 to 63",
                        lua_tostring(L, -2), bit);
         features |= UINT64_C(1) << bit;
     }
@@ -398,6 +398,11 @@ bool virtio_ring(struct script *s, uint32_t index, uint64_t value)
 void virtio_reset(struct script *s, uint32_t kind)
 {
     vfu_virtio_reset(&s->virtio->v, kind);
+}
+
+void virtio_detach(struct script *s)
+{
+    vfu_virtio_detach(&s->virtio->v);
 }
 
 void virtio_quiesce(struct script *s)

@@ -181,6 +181,7 @@ const struct vfu_plugin *vfu_plugin_entry(void)
         .destroy = destroy,
         .reset = vfu_virtio_reset,
         .event = vfu_virtio_event,
+        .detach = vfu_virtio_detach,
         .quiesce = vfu_virtio_quiesce,
         .resume = vfu_virtio_resume,
         .extension = extension,

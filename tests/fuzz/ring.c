@@ -121,6 +121,9 @@ static void step(struct rig *rig, struct input *in)
         return;
     case 12:
         rig->keep = op & 16;
+        rig->fill = op & 32;
+        if (op & 64)
+            rig_memory(rig, op & 128);
         return;
     case 13:
         i = (uint32_t)take(in, 2);
@@ -130,8 +133,19 @@ static void step(struct rig *rig, struct input *in)
         rig_start(rig, (op & 16 ? VFU_VIRTIO_F_INDIRECT_DESC : 0) | (op & 32 ? VFU_VIRTIO_F_EVENT_IDX : 0));
         return;
     default:
-        rig_serve(rig, 1000);
-        vfu_virtio_reset(&rig->v, VFU_RESET_BUS);
+        if (op & 64) {
+            vfu_virtio_config_changed(&rig->v);
+            rig_get(rig, op & 128 ? VFU_VIRTIO_R_CONFIG_GENERATION : VFU_VIRTIO_R_ISR);
+            return;
+        }
+        if (op & 32)
+            rig_cancel(rig);
+        else
+            rig_serve(rig, 1000);
+        if (op & 16)
+            vfu_virtio_detach(&rig->v);
+        else
+            vfu_virtio_reset(&rig->v, VFU_RESET_BUS);
         return;
     }
 }
@@ -148,6 +162,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         while (in.left)
             step(rig, &in);
         rig_serve(rig, 1000);
+        rig_cancel(rig);
         for (uint32_t i = 0; i < rig->v.nqueues; i++)
             if (rig->v.queues[i].nbusy > rig->v.queues[i].size || rig->v.queues[i].inflight > rig->v.queues[i].nbusy)
                 abort();

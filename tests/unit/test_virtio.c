@@ -156,7 +156,60 @@ static void event_indexes(void **state)
             rig_offer(rig, 0, 0);
             rig_kick(rig, 0);
             assert_int_equal(rig_peek(rig, avail_event, 2), i + 1);
-            assert_int_equal(rig->irqs[1], i == 0 ? 1 : i < 3 ? 1 : 2); /* the first is told in any case */
+            assert_int_equal(rig->irqs[1], i < 3 ? 0 : 1);
+        }
+        end(rig);
+    }
+}
+
+/* Each third chain is to be told, past the end of the index, and so is that chain only. */
+static void event_indexes_wrap(void **state)
+{
+    (void)state;
+    EACH_MODE(mode) {
+        struct rig *rig = begin(mode, VFU_VIRTIO_F_EVENT_IDX);
+        uint64_t used_event = RIG_AVAIL(0) + 4 + 2 * RIG_QUEUE, avail_event = RIG_USED(0) + 4 + 8 * RIG_QUEUE;
+        uint32_t irqs = 0;
+        uint16_t event = 2;
+
+        rig_desc(rig, RIG_DESC(0), 0, RIG_BUFFER, 8, WRITE, 0);
+        rig_poke(rig, RIG_AVAIL(0), VFU_VIRTQ_NO_INTERRUPT, 2); /* which is not looked at */
+        rig_poke(rig, used_event, event, 2);
+        for (uint32_t i = 0; i < 140000 / (mode == RIG_MAPPED ? 1 : 2); i++) {
+            rig_offer(rig, 0, 0);
+            rig_kick(rig, 0);
+            if ((uint16_t)i == event) {
+                irqs++;
+                event = (uint16_t)(event + 3);
+                rig_poke(rig, used_event, event, 2);
+            }
+            if (rig->irqs[1] != irqs || rig_peek(rig, avail_event, 2) != ((i + 1) & 0xffff))
+                fail_msg("chain %u: %u interrupts, not %u; avail_event %u", i, rig->irqs[1], irqs,
+                         (unsigned)rig_peek(rig, avail_event, 2));
+        }
+        assert_int_equal(rig_peek(rig, RIG_USED(0), 2), 0);
+        end(rig);
+    }
+}
+
+/* 2.7.5.3.1 asks drivers for less; some ask for more than a small queue has places. */
+static void a_table_longer_than_the_queue(void **state)
+{
+    (void)state;
+    EACH_MODE(mode) {
+        struct rig *rig = begin(mode, VFU_VIRTIO_F_INDIRECT_DESC);
+        uint64_t table = RIG_BUFFER + 0x4000;
+
+        for (uint32_t n = RIG_QUEUE + 1; n < 2 * VFU_VIRTIO_PIECES_MAX; n = n * 2 - 1) {
+            for (uint32_t i = 0; i < n; i++)
+                rig_desc(rig, table, i, RIG_BUFFER + i, 1, WRITE | (i + 1 < n ? NEXT : 0), (uint16_t)(i + 1));
+            rig_desc(rig, RIG_DESC(0), 0, table, 16 * n, TABLE | WRITE, 0); /* 2.7.5.3.2: WRITE is ignored */
+            rig_offer(rig, 0, 0);
+            rig_kick(rig, 0);
+            if (n > VFU_VIRTIO_PIECES_MAX)
+                assert_non_null(strstr(rig->error, "size that no table"));
+            else
+                assert_int_equal(rig_peek(rig, RIG_USED(0) + 8 + 8 * ((used(rig, 0) - 1) % RIG_QUEUE), 4), n);
         }
         end(rig);
     }
@@ -351,8 +404,96 @@ static void features_are_refused(void **state)
         assert_int_equal(rig_get(rig, VFU_VIRTIO_R_DEVICE_STATUS), cases[i].status);
         rig_put(rig, VFU_VIRTIO_R_DEVICE_STATUS, 15);
         assert_int_equal(rig_get(rig, VFU_VIRTIO_R_DEVICE_STATUS), cases[i].status == 11 ? 15 : 3);
+        if (cases[i].status == 11) {
+            rig_put(rig, VFU_VIRTIO_R_DRIVER_FEATURE, 0xff); /* too late */
+            assert_int_equal(rig_get(rig, VFU_VIRTIO_R_DRIVER_FEATURE), cases[i].features >> 32);
+            assert_int_equal(rig->v.features, cases[i].features);
+        }
+        rig_put(rig, VFU_VIRTIO_R_DRIVER_FEATURE_SELECT, 2);
+        rig_put(rig, VFU_VIRTIO_R_DRIVER_FEATURE, 1);
+        assert_int_equal(rig_get(rig, VFU_VIRTIO_R_DRIVER_FEATURE), 0);
+        rig_put(rig, VFU_VIRTIO_R_DEVICE_FEATURE_SELECT, 2);
+        assert_int_equal(rig_get(rig, VFU_VIRTIO_R_DEVICE_FEATURE), 0);
         end(rig);
     }
+}
+
+static void a_client_leaves(void **state)
+{
+    (void)state;
+    EACH_MODE(mode) {
+        struct rig *rig = begin(mode, 0);
+
+        rig->fill = true;
+        for (uint16_t i = 0; i < 3; i++) {
+            rig_desc(rig, RIG_DESC(1), i, RIG_BUFFER, 8, WRITE, 0);
+            rig_offer(rig, 1, i);
+        }
+        vfu_virtio_doorbell(&rig->v, 1, 1);
+        while (mode == RIG_MESSAGES && !rig->nfills)
+            rig_serve(rig, 1);
+        rig_cancel(rig);
+        vfu_virtio_detach(&rig->v);
+        assert_int_equal(rig->nfills, 0);
+        rig_kick(rig, 1); /* of the next one */
+        assert_int_equal(used(rig, 1), 3);
+        assert_int_equal(rig->ncancelled, mode == RIG_MESSAGES ? 1 : 0);
+        assert_int_equal(rig->nchains, 3 + rig->ncancelled);
+        assert_int_equal(rig->errors, 0);
+        end(rig);
+    }
+}
+
+/* It is away for as long as the client needs to map it anew: that is an error where the driver rings meanwhile. */
+static void memory_is_away(void **state)
+{
+    (void)state;
+    EACH_MODE(mode) {
+        struct rig *rig = begin(mode, 0);
+
+        rig_desc(rig, RIG_DESC(0), 0, RIG_BUFFER, 8, WRITE, 0);
+        rig_offer(rig, 0, 0);
+        rig_kick(rig, 0);
+        vfu_virtio_quiesce(&rig->v);
+        rig_memory(rig, false);
+        if (mode != RIG_MESSAGES) { /* nothing of it goes away there */
+            vfu_virtio_resume(&rig->v);
+            rig_serve(rig, 1000);
+            assert_int_equal(rig_get(rig, VFU_VIRTIO_R_DEVICE_STATUS), 15);
+            rig_memory(rig, true);
+            rig_offer(rig, 0, 0);
+            rig_kick(rig, 0);
+            assert_int_equal(used(rig, 0), 2);
+            rig_memory(rig, false);
+            rig_kick(rig, 0);
+            assert_int_equal(rig_get(rig, VFU_VIRTIO_R_DEVICE_STATUS), 15 | VFU_VIRTIO_NEEDS_RESET);
+        }
+        end(rig);
+    }
+}
+
+/* 2.1: bits that are not the driver's; and who could not be told of an error is told of it later. */
+static void status_bits(void **state)
+{
+    (void)state;
+    struct rig *rig = begin(RIG_MAPPED, 0);
+
+    rig_put(rig, VFU_VIRTIO_R_DEVICE_STATUS, 15 | 16 | 32 | VFU_VIRTIO_NEEDS_RESET);
+    assert_int_equal(rig_get(rig, VFU_VIRTIO_R_DEVICE_STATUS), 15);
+    rig_put(rig, VFU_VIRTIO_R_DEVICE_STATUS, VFU_VIRTIO_FAILED);
+    assert_int_equal(rig_get(rig, VFU_VIRTIO_R_DEVICE_STATUS), 15 | VFU_VIRTIO_FAILED);
+    rig_put(rig, VFU_VIRTIO_R_DEVICE_STATUS, 0);
+    rig_put(rig, VFU_VIRTIO_R_DEVICE_STATUS, 3);
+    rig_put(rig, VFU_VIRTIO_R_DRIVER_FEATURE_SELECT, 1);
+    rig_put(rig, VFU_VIRTIO_R_DRIVER_FEATURE, 1);
+    rig_put(rig, VFU_VIRTIO_R_DEVICE_STATUS, 11);
+    rig_put(rig, VFU_VIRTIO_R_CONFIG_MSIX_VECTOR, 2);
+    vfu_virtio_broken(&rig->v, "before DRIVER_OK");
+    assert_int_equal(rig->irqs[2], 0);
+    rig_put(rig, VFU_VIRTIO_R_DEVICE_STATUS, 15);
+    assert_int_equal(rig_get(rig, VFU_VIRTIO_R_DEVICE_STATUS), 15 | VFU_VIRTIO_NEEDS_RESET);
+    assert_int_equal(rig->irqs[2], 1);
+    end(rig);
 }
 
 /* ---- state ---- */
@@ -438,6 +579,36 @@ static void chains_are_read_again_after_a_load(void **state)
         end(rig);
         end(other);
     }
+}
+
+static void a_reset_that_waits_is_done_after_a_load(void **state)
+{
+    (void)state;
+    struct rig *rig = begin(RIG_MAPPED, 0), *other = begin(RIG_MAPPED, 0);
+    struct bytes b = { .sink.write = sink_write, .source = { source_left, source_read } };
+
+    vfu_virtio_hold(&rig->v);
+    rig_put(rig, VFU_VIRTIO_R_DEVICE_STATUS, 0);
+    assert_int_equal(rig_get(rig, VFU_VIRTIO_R_DEVICE_STATUS), 15);
+    vfu_virtio_quiesce(&rig->v);
+    assert_int_equal(vfu_virtio_save(&rig->v, &b.sink), 0);
+    vfu_virtio_quiesce(&other->v);
+    memcpy(other->regs, rig->regs, sizeof rig->regs);
+    assert_int_equal(vfu_virtio_load(&other->v, &b.source), 0);
+    vfu_virtio_resume(&other->v);
+    assert_int_equal(rig_get(other, VFU_VIRTIO_R_DEVICE_STATUS), 0);
+    for (uint32_t i = 0; i < 2; i++) {
+        rig_put(other, VFU_VIRTIO_R_QUEUE_SELECT, i);
+        assert_int_equal(rig_get(other, VFU_VIRTIO_R_QUEUE_ENABLE), 0);
+        assert_int_equal(rig_get(other, VFU_VIRTIO_R_QUEUE_MSIX_VECTOR), NONE);
+        assert_int_equal(rig_get(other, VFU_VIRTIO_R_QUEUE_DESC), 0);
+    }
+    rig_start(other, 0);
+    assert_int_equal(rig_get(other, VFU_VIRTIO_R_DEVICE_STATUS), 15);
+    assert_int_equal(other->errors, 0);
+    vfu_virtio_release(&rig->v);
+    end(rig);
+    end(other);
 }
 
 /* ---- what a driver must not do ---- */
@@ -568,6 +739,8 @@ static void hostile_set_up(void **state)
 
         rig_put(rig, VFU_VIRTIO_R_DEVICE_STATUS, 0);
         rig_put(rig, VFU_VIRTIO_R_QUEUE_SIZE, cases[i].size);
+        assert_int_equal(rig_get(rig, VFU_VIRTIO_R_QUEUE_SIZE),
+                         cases[i].size == 8 || cases[i].size == 1 ? cases[i].size : RIG_QUEUE);
         rig_put(rig, VFU_VIRTIO_R_QUEUE_DESC, cases[i].desc);
         rig_put(rig, VFU_VIRTIO_R_QUEUE_DRIVER, cases[i].driver);
         rig_put(rig, VFU_VIRTIO_R_QUEUE_DEVICE, cases[i].device);
@@ -601,7 +774,55 @@ static void without_msix(void **state)
     assert_int_equal(rig_get(rig, VFU_VIRTIO_R_ISR), 0);
     vfu_virtio_config_changed(&rig->v);
     assert_int_equal(rig_get(rig, VFU_VIRTIO_R_ISR), 2);
-    assert_int_equal(rig_get(rig, VFU_VIRTIO_R_CONFIG_GENERATION), 1);
+    end(rig);
+}
+
+/* 4.1.4.3.1, 4.1.4.5.1 */
+static void the_configuration_changes(void **state)
+{
+    (void)state;
+    struct rig *rig = begin(RIG_MAPPED, 0);
+    uint64_t generation = rig_get(rig, VFU_VIRTIO_R_CONFIG_GENERATION);
+
+    for (uint32_t n = 0; n < 600; n++) {
+        for (uint32_t i = 0; i < n; i++)
+            vfu_virtio_config_changed(&rig->v);
+        if ((rig_get(rig, VFU_VIRTIO_R_CONFIG_GENERATION) != generation) != (n != 0))
+            fail_msg("%u changes: the generation was and is %u", n, (unsigned)generation);
+        generation = rig_get(rig, VFU_VIRTIO_R_CONFIG_GENERATION);
+        assert_int_equal(rig_get(rig, VFU_VIRTIO_R_ISR), n ? 2 : 0);
+    }
+    assert_true(rig->irqs[0] > 0);
+    uint32_t before = rig->irqs[0];
+    rig_put(rig, VFU_VIRTIO_R_DEVICE_STATUS, 0);
+    vfu_virtio_config_changed(&rig->v); /* there is nobody to be told */
+    assert_int_equal(rig->irqs[0], before);
+    assert_int_equal(rig_get(rig, VFU_VIRTIO_R_ISR), 0);
+    end(rig);
+}
+
+/* 4.1.4.3.1: what is left of all that a driver has set up, by a write of 0. */
+static void a_reset_forgets(void **state)
+{
+    (void)state;
+    struct rig *rig = begin(RIG_MAPPED, VFU_VIRTIO_F_EVENT_IDX);
+
+    rig_put(rig, VFU_VIRTIO_R_QUEUE_SELECT, 1);
+    vfu_virtio_config_changed(&rig->v);
+    rig_put(rig, VFU_VIRTIO_R_DEVICE_STATUS, 0);
+    for (uint32_t i = 0; i < VFU_VIRTIO_R_NOTIFY; i++)
+        if (i != VFU_VIRTIO_R_CONFIG_GENERATION)
+            assert_int_equal(rig_get(rig, i), rig->v.map[i].reset);
+    rig_put(rig, VFU_VIRTIO_R_QUEUE_SELECT, 1);
+    assert_int_equal(rig_get(rig, VFU_VIRTIO_R_QUEUE_ENABLE), 0);
+    assert_int_equal(rig_get(rig, VFU_VIRTIO_R_QUEUE_SIZE), RIG_QUEUE);
+    assert_int_equal(rig_get(rig, VFU_VIRTIO_R_QUEUE_MSIX_VECTOR), NONE);
+    uint32_t dirty = rig->dirty;
+    rig_offer(rig, 0, 0);
+    rig_kick(rig, 0);
+    rig_kick(rig, 1);
+    assert_int_equal(rig->dirty, dirty);
+    assert_int_equal(rig->nchains, 0);
     end(rig);
 }
 
@@ -613,17 +834,25 @@ int main(void)
         cmocka_unit_test(out_of_order_and_with_a_depth),
         cmocka_unit_test(tables_of_descriptors),
         cmocka_unit_test(event_indexes),
+        cmocka_unit_test(event_indexes_wrap),
+        cmocka_unit_test(a_table_longer_than_the_queue),
         cmocka_unit_test(reading_and_writing_across_pieces),
         cmocka_unit_test(a_reset_waits_for_messages),
         cmocka_unit_test(few_round_trips),
         cmocka_unit_test(nothing_old_is_taken),
         cmocka_unit_test(what_is_asked_for_along_may_fail),
         cmocka_unit_test(features_are_refused),
+        cmocka_unit_test(a_client_leaves),
+        cmocka_unit_test(memory_is_away),
+        cmocka_unit_test(status_bits),
         cmocka_unit_test(chains_are_read_again_after_a_load),
+        cmocka_unit_test(a_reset_that_waits_is_done_after_a_load),
         cmocka_unit_test(hostile_rings),
         cmocka_unit_test(tables_that_were_not_negotiated),
         cmocka_unit_test(hostile_set_up),
         cmocka_unit_test(without_msix),
+        cmocka_unit_test(the_configuration_changes),
+        cmocka_unit_test(a_reset_forgets),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -66,7 +66,7 @@ static void guest_error(const struct vfu_host *host, const char *message)
 
 static uint8_t *at(struct rig *rig, uint64_t addr, uint64_t len)
 {
-    return addr >= RIG_BASE && len <= RIG_SIZE && addr - RIG_BASE <= RIG_SIZE - len ? rig->memory + (addr - RIG_BASE) : NULL;
+    return !rig->gone && addr >= RIG_BASE && len <= RIG_SIZE && addr - RIG_BASE <= RIG_SIZE - len ? rig->memory + (addr - RIG_BASE) : NULL;
 }
 
 static int32_t dma_read(const struct vfu_host *host, uint64_t addr, void *buf, uint64_t len)
@@ -151,6 +151,41 @@ static int32_t defer(const struct vfu_host *host, void (*fn)(void *arg), void *a
     return 0;
 }
 
+/* What came from a chain goes to it once more, piece by piece. */
+struct filling {
+    struct vfu_virtio_io io; /* first */
+    struct rig *rig;
+    uint8_t bytes[512];
+};
+
+static void filled(struct vfu_virtio_io *io, int32_t status)
+{
+    struct filling *f = (struct filling *)io;
+
+    f->rig->nfills--;
+    f->rig->ncancelled += status == -ECANCELED;
+    if (status != -ECANCELED)
+        vfu_virtio_done(io->chain, status ? 0 : (uint32_t)io->offset);
+    free(f);
+}
+
+static bool fill(struct rig *rig, struct vfu_virtio_chain *chain)
+{
+    struct filling *f = calloc(1, sizeof *f);
+    int32_t status;
+
+    if (!f)
+        return false;
+    f->rig = rig;
+    f->io = (struct vfu_virtio_io){ .chain = chain, .flags = VFU_DMA_WRITE, .buf = f->bytes, .done = filled };
+    f->io.len = chain->writable < sizeof f->bytes ? chain->writable : sizeof f->bytes;
+    rig->nfills++;
+    status = vfu_virtio_submit(&f->io);
+    if (status != 1)
+        filled(&f->io, status);
+    return true;
+}
+
 static void on_chain(void *self, struct vfu_virtq *q, struct vfu_virtio_chain *chain)
 {
     struct rig *rig = self;
@@ -165,7 +200,8 @@ static void on_chain(void *self, struct vfu_virtq *q, struct vfu_virtio_chain *c
         rig->held[rig->nheld++] = chain;
         return;
     }
-    vfu_virtio_done(chain, (uint32_t)chain->writable);
+    if (!rig->fill || !fill(rig, chain))
+        vfu_virtio_done(chain, (uint32_t)chain->writable);
 }
 
 static void on_reset(void *self, struct vfu_virtq *q)
@@ -314,6 +350,26 @@ void rig_serve(struct rig *rig, uint32_t most)
             rig->later = NULL;
             later(rig->later_arg);
         }
+    }
+}
+
+void rig_cancel(struct rig *rig)
+{
+    for (uint32_t n = rig->nops; n--;) {
+        struct vfu_dma_op *op = rig->ops[0];
+
+        memmove(rig->ops, rig->ops + 1, --rig->nops * sizeof rig->ops[0]);
+        op->done(rig, op, -ECANCELED);
+    }
+}
+
+void rig_memory(struct rig *rig, bool there)
+{
+    rig->gone = !there;
+    for (uint32_t i = 0; i < rig->v.nqueues && !there; i++) {
+        struct vfu_virtq *q = &rig->v.queues[i];
+
+        q->desc_map.data = q->driver_map.data = q->device_map.data = NULL;
     }
 }
 

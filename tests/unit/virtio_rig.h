@@ -27,7 +27,10 @@ struct rig {
     uint32_t nops;
     void (*later)(void *arg); /* one deferred call */
     void *later_arg;
+    bool gone; /* there is no memory */
     bool keep; /* chains stay with the device until rig_finish */
+    bool fill; /* they are written to by vfu_virtio_submit first */
+    uint32_t nfills, ncancelled; /* under way; ended because the chain is gone */
     struct vfu_virtio_chain *held[RIG_HELD];
     uint32_t nheld, nchains, nresets, ndriver;
     uint64_t bytes;
@@ -54,6 +57,10 @@ void rig_offer(struct rig *rig, uint32_t queue, uint16_t head);
 void rig_kick(struct rig *rig, uint32_t queue);
 /* Messages and deferred calls until there are none left; at most so many. */
 void rig_serve(struct rig *rig, uint32_t most);
+/* What is in flight ends without having been done, as where a client leaves, or before a reset of the host's. */
+void rig_cancel(struct rig *rig);
+/* Memory goes, and windows with it, or comes back. */
+void rig_memory(struct rig *rig, bool there);
 /* The device is done with the held chain i, or all of them (VFU_NONE), last first. */
 void rig_finish(struct rig *rig, uint32_t i);
 

@@ -27,7 +27,8 @@
  *             one) sets DEVICE_NEEDS_RESET and sends a configuration interrupt; the device then leaves the rings alone
  *             until it is reset. It is logged as the guest's error.
  *   state     vfu_virtio_save writes what the register map does not have. Chains that the plugin has not done with are read
- *             again after vfu_virtio_load, and handed out anew: an unfinished request starts from its beginning.
+ *             again after vfu_virtio_load, and handed out anew: an unfinished request starts from its beginning. So it is
+ *             where the client goes away and the next one does not begin with a reset.
  *
  * Paragraph numbers are those of Virtual I/O Device (VIRTIO) Version 1.2, OASIS Committee Specification 01.
  */
@@ -73,6 +74,8 @@ extern "C" {
 #define VFU_VIRTIO_FEATURES_OK 8u
 #define VFU_VIRTIO_NEEDS_RESET 64u
 #define VFU_VIRTIO_FAILED 128u
+#define VFU_VIRTIO_STATUS_DRIVER                                                                                       \
+    (VFU_VIRTIO_ACKNOWLEDGE | VFU_VIRTIO_DRIVER | VFU_VIRTIO_DRIVER_OK | VFU_VIRTIO_FEATURES_OK | VFU_VIRTIO_FAILED)
 
 /* 6: feature bits that are the transport's and the rings' business. A model names those of its device type only. */
 #define VFU_VIRTIO_F_INDIRECT_DESC (UINT64_C(1) << 28)
@@ -81,10 +84,12 @@ extern "C" {
 #define VFU_VIRTIO_F_ACCESS_PLATFORM (UINT64_C(1) << 33)
 #define VFU_VIRTIO_F_OURS                                                                                              \
     (VFU_VIRTIO_F_INDIRECT_DESC | VFU_VIRTIO_F_EVENT_IDX | VFU_VIRTIO_F_VERSION_1 | VFU_VIRTIO_F_ACCESS_PLATFORM)
+/* Those of a device type: 0 to 23 and 50 to 63 (2.2). */
+#define VFU_VIRTIO_F_TYPE (UINT64_C(0xffffff) | ~(UINT64_MAX >> 14))
 
 #define VFU_VIRTIO_QUEUES_MAX 64u    /* of one device */
 #define VFU_VIRTIO_SIZE_MAX 32768u   /* places of one queue */
-#define VFU_VIRTIO_PIECES_MAX 1024u  /* of one chain, the queue's size if that is less */
+#define VFU_VIRTIO_PIECES_MAX 1024u  /* of one chain */
 #define VFU_VIRTIO_BATCH 32u         /* places of a ring that are read or written at once */
 #define VFU_VIRTIO_AHEAD 256u        /* descriptors that are asked for together by message: of queues that have no more */
 #define VFU_VIRTIO_TURN 256u         /* chains after which others have their turn */
@@ -210,8 +215,8 @@ struct vfu_virtio_ops {
     /* A chain has come. Done with at once, or later. */
     void (*chain)(void *self, struct vfu_virtq *q, struct vfu_virtio_chain *chain);
     /*
-     * The chains of this queue, or of all where q is NULL, are gone: the driver or the host resets them, or a state is
-     * about to be loaded. The plugin drops what it does for them. DMA that it has in flight with vfu_virtio_submit is
+     * The chains of this queue, or of all where q is NULL, are gone: the driver or the host resets them, a state is
+     * about to be loaded, or the client has left. The plugin drops what it does for them. DMA that it has in flight with vfu_virtio_submit is
      * waited for before the driver sees the reset done; for other DMA there are vfu_virtio_hold and _release. Optional.
      */
     void (*reset)(void *self, struct vfu_virtq *q);
@@ -244,7 +249,7 @@ struct vfu_virtio {
     uint64_t offered, driver_features;
     uint32_t status, nqueues, nvectors, select;
     uint16_t config_vector;
-    bool stopped, resetting, broken, mappable;
+    bool stopped, resetting, broken, mappable, config_changed, unasked;
     uint32_t outstanding; /* DMA in flight */
     const struct vfu_host_regmap *regs;
     const struct vfu_host_config *config;
@@ -281,6 +286,7 @@ VFU_VIRTIO_API void vfu_virtio_doorbell(void *v, uint32_t index, uint64_t value)
 VFU_VIRTIO_API int32_t vfu_virtio_reset(void *v, uint32_t kind);
 /* For vfu_plugin.event of a plugin without timers: VFU_CAP_TIMERS, which the library has for deferred work, wants one. */
 VFU_VIRTIO_API void vfu_virtio_event(void *v, uint32_t event, uint64_t arg);
+VFU_VIRTIO_API void vfu_virtio_detach(void *v);
 VFU_VIRTIO_API void vfu_virtio_quiesce(void *v);
 VFU_VIRTIO_API void vfu_virtio_resume(void *v);
 /* A plugin with more state writes it before or behind this; a load reads exactly what a save wrote. */

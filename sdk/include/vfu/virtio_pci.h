@@ -7,7 +7,7 @@
 #define VFU_VIRTIO_PCI_H
 
 #define VFU_VIRTIO_STATE UINT32_C(0x31517676) /* of the saved state: "vvQ1" */
-#define VFU_VIRTIO_WINDOW_CAP 4u              /* the place of the PCI configuration access capability among ours */
+#define VFU_VIRTIO_STATE_RESETTING 0x100u     /* with the status in it */
 
 /* ---- registers ------------------------------------------------------------------------------------------------------ */
 
@@ -63,7 +63,7 @@ VFU_VIRTIO_API void vfu_virtio_lay_registers(struct vfu_virtio *v)
         VFU_VIRTIO_REG(CONFIG_MSIX_VECTOR, 16, 2, RW, VFU_REG_HOOK_WRITE, "vector of configuration changes"),
         VFU_VIRTIO_REG(NUM_QUEUES, 18, 2, RO, 0, "virtqueues that there are"),
         VFU_VIRTIO_REG(DEVICE_STATUS, 20, 1, RW, VFU_REG_HOOK_WRITE, "how far the driver is; 0 resets"),
-        VFU_VIRTIO_REG(CONFIG_GENERATION, 21, 1, RO, 0, "changes with the device's configuration"),
+        VFU_VIRTIO_REG(CONFIG_GENERATION, 21, 1, RO, VFU_REG_HOOK_READ, "changes with the device's configuration"),
         VFU_VIRTIO_REG(QUEUE_SELECT, 22, 2, RW, VFU_REG_HOOK_WRITE, "which queue the next registers are about"),
         VFU_VIRTIO_REG(QUEUE_SIZE, 24, 2, RW, VFU_REG_HOOK_WRITE, "places of the queue; 0: there is no such queue"),
         VFU_VIRTIO_REG(QUEUE_MSIX_VECTOR, 26, 2, RW, VFU_REG_HOOK_WRITE, "the queue's vector"),
@@ -117,8 +117,8 @@ VFU_VIRTIO_API const char *vfu_virtio_check(const struct vfu_virtio_model *model
         if (!model->queues[i].size || model->queues[i].size & (model->queues[i].size - 1) ||
             model->queues[i].size > VFU_VIRTIO_SIZE_MAX)
             return "a queue's size is a power of two up to 32768";
-    if (model->features & (VFU_VIRTIO_F_OURS | UINT64_C(0x3ff) << 28 | UINT64_C(0xff) << 34))
-        return "features 24 to 41 are not the model's to offer";
+    if (model->features & ~VFU_VIRTIO_F_TYPE)
+        return "features 24 to 49 are not the model's to offer";
     if (model->vectors > 2048)
         return "there are up to 2048 vectors";
     if (vfu_virtio_config_size(model) > VFU_VIRTIO_NOTIFY_AT - VFU_VIRTIO_DEVICE_AT)
@@ -330,14 +330,17 @@ VFU_VIRTIO_API bool vfu_virtio_msix(const struct vfu_virtio *v)
     return v->msix_at && !v->config->read(v->host, v->msix_at + 2, 2, control) && (control[1] & 0x80);
 }
 
+/* 4.1.4.5.1: the bit of the configuration is set in any case, that of the queues without MSI-X. */
 VFU_VIRTIO_API void vfu_virtio_signal(struct vfu_virtio *v, uint32_t vector, uint32_t isr)
 {
-    if (!vfu_virtio_msix(v)) {
+    bool msix = vfu_virtio_msix(v);
+
+    if (!msix || isr != 1)
         vfu_virtio_show(v, VFU_VIRTIO_R_ISR, vfu_virtio_peek(v, VFU_VIRTIO_R_ISR) | isr);
+    if (!msix)
         v->host->irq_raise(v->host, 0);
-    } else if (vector != VFU_VIRTIO_NO_VECTOR) {
+    else if (vector != VFU_VIRTIO_NO_VECTOR)
         v->host->irq_raise(v->host, vector);
-    }
 }
 
 VFU_VIRTIO_API void vfu_virtio_signal_queue(struct vfu_virtq *q)
@@ -347,7 +350,7 @@ VFU_VIRTIO_API void vfu_virtio_signal_queue(struct vfu_virtq *q)
 
 VFU_VIRTIO_API void vfu_virtio_config_changed(struct vfu_virtio *v)
 {
-    vfu_virtio_show(v, VFU_VIRTIO_R_CONFIG_GENERATION, vfu_virtio_peek(v, VFU_VIRTIO_R_CONFIG_GENERATION) + 1);
+    v->config_changed = true;
     if (v->status & VFU_VIRTIO_DRIVER_OK)
         vfu_virtio_signal(v, v->config_vector, 2);
 }
@@ -363,6 +366,17 @@ VFU_VIRTIO_API void vfu_virtio_broken(struct vfu_virtio *v, const char *why)
     vfu_virtio_show(v, VFU_VIRTIO_R_DEVICE_STATUS, v->status);
     if (v->status & VFU_VIRTIO_DRIVER_OK)
         vfu_virtio_signal(v, v->config_vector, 2);
+}
+
+/* 4.1.4.3.1: it counts changes that the driver may have missed, not all of them: 256 would look like none. */
+VFU_VIRTIO_API uint64_t vfu_virtio_generation(struct vfu_virtio *v, uint64_t value)
+{
+    if (!v->config_changed)
+        return value;
+    v->config_changed = false;
+    value = (value + 1) & 0xff;
+    vfu_virtio_show(v, VFU_VIRTIO_R_CONFIG_GENERATION, value);
+    return value;
 }
 
 /* ---- reset ------------------------------------------------------------------------------------------------------------ */
@@ -459,7 +473,7 @@ VFU_VIRTIO_API uint32_t vfu_virtio_set_status(struct vfu_virtio *v, uint32_t val
         vfu_virtio_ended(v);
         return v->status;
     }
-    value |= old; /* bits are cleared by a reset only */
+    value = (value & VFU_VIRTIO_STATUS_DRIVER) | old; /* bits are cleared by a reset only */
     if ((value & ~old & VFU_VIRTIO_FEATURES_OK) && !vfu_virtio_features_fit(v))
         value &= ~VFU_VIRTIO_FEATURES_OK;
     if (!(value & VFU_VIRTIO_FEATURES_OK) && (value & VFU_VIRTIO_DRIVER_OK)) {
@@ -474,6 +488,8 @@ VFU_VIRTIO_API uint32_t vfu_virtio_set_status(struct vfu_virtio *v, uint32_t val
             v->model.ops.driver(v->self, true);
         for (uint32_t i = 0; i < v->nqueues; i++)
             vfu_virtq_pump(&v->queues[i]);
+        if (old & VFU_VIRTIO_NEEDS_RESET)
+            vfu_virtio_signal(v, v->config_vector, 2); /* nobody could be told before */
     }
     return v->status;
 }
@@ -486,8 +502,6 @@ VFU_VIRTIO_API const char *vfu_virtio_queue_wrong(const struct vfu_virtq *q)
                    { q->driver, 6 + 2u * (uint64_t)q->size, 2 },
                    { q->device, 6 + 8u * (uint64_t)q->size, 4 } };
 
-    if (!q->size || q->size & (q->size - 1) || q->size > q->max)
-        return "its size is no power of two up to the largest";
     for (uint32_t i = 0; i < 3; i++) {
         if (parts[i].addr % parts[i].align)
             return "a part of it is not aligned"; /* 2.7 */
@@ -497,7 +511,7 @@ VFU_VIRTIO_API const char *vfu_virtio_queue_wrong(const struct vfu_virtq *q)
     return NULL;
 }
 
-VFU_VIRTIO_API void vfu_virtio_enable(struct vfu_virtio *v, struct vfu_virtq *q)
+VFU_VIRTIO_API void vfu_virtio_enable(struct vfu_virtq *q)
 {
     const char *wrong = vfu_virtio_queue_wrong(q);
 
@@ -506,9 +520,23 @@ VFU_VIRTIO_API void vfu_virtio_enable(struct vfu_virtio *v, struct vfu_virtq *q)
         return;
     }
     vfu_virtq_drop(q);
+    q->signalled_known = true; /* nothing, as yet */
     q->enabled = true;
     vfu_virtq_pump(q);
-    (void)v;
+}
+
+VFU_VIRTIO_API bool vfu_virtio_size_fits(const struct vfu_virtq *q, uint64_t size)
+{
+    return size && !(size & (size - 1)) && size <= q->max;
+}
+
+/* 4.1.4.3.1: what is no power of two is never to be read there. */
+VFU_VIRTIO_API void vfu_virtio_resize(struct vfu_virtq *q, uint64_t size)
+{
+    if (vfu_virtio_size_fits(q, size))
+        q->size = (uint16_t)size;
+    else
+        vfu_virtq_broken(q, "its size is to be no power of two up to the largest", size);
 }
 
 /* A register of the selected queue: what it reads from now on. */
@@ -523,14 +551,14 @@ VFU_VIRTIO_API uint64_t vfu_virtio_set_queue(struct vfu_virtio *v, uint32_t reg,
         return q->vector;
     }
     if (reg == VFU_VIRTIO_R_QUEUE_ENABLE) {
-        if (value == 1 && !q->enabled && !v->resetting)
-            vfu_virtio_enable(v, q);
+        if (value == 1 && !q->enabled && !v->resetting && !v->broken)
+            vfu_virtio_enable(q);
         return q->enabled;
     }
     if (q->enabled || v->resetting)
         v->host->guest_error(v->host, "a virtqueue is changed after it has been enabled");
     else if (reg == VFU_VIRTIO_R_QUEUE_SIZE)
-        q->size = (uint16_t)value;
+        vfu_virtio_resize(q, value);
     else if (reg == VFU_VIRTIO_R_QUEUE_DESC)
         q->desc = value;
     else if (reg == VFU_VIRTIO_R_QUEUE_DRIVER)
@@ -543,7 +571,8 @@ VFU_VIRTIO_API uint64_t vfu_virtio_set_queue(struct vfu_virtio *v, uint32_t reg,
                                               : q->device;
 }
 
-VFU_VIRTIO_API void vfu_virtio_set_features(struct vfu_virtio *v, uint64_t value)
+/* 32 of the bits that the driver accepts: what DRIVER_FEATURE reads then. */
+VFU_VIRTIO_API uint64_t vfu_virtio_set_features(struct vfu_virtio *v, uint64_t value)
 {
     uint64_t select = vfu_virtio_peek(v, VFU_VIRTIO_R_DRIVER_FEATURE_SELECT);
 
@@ -553,6 +582,7 @@ VFU_VIRTIO_API void vfu_virtio_set_features(struct vfu_virtio *v, uint64_t value
         v->driver_features = (v->driver_features & ~(UINT64_C(0xffffffff) << 32 * select)) | value << 32 * select;
     else if (value)
         v->host->guest_error(v->host, "features beyond bit 63 are accepted, which are not offered");
+    return select < 2 ? v->driver_features >> 32 * select & UINT32_MAX : 0;
 }
 
 /* 4.1.4.9: an access of a BAR by way of config space, for who cannot reach it. */
@@ -590,6 +620,8 @@ VFU_VIRTIO_API int32_t vfu_virtio_reg_read(void *self, struct vfu_reg_call *call
 
     if (call->reg == VFU_VIRTIO_R_WINDOW_DATA)
         vfu_virtio_window(v, call, false);
+    else if (call->reg == VFU_VIRTIO_R_CONFIG_GENERATION)
+        call->value = vfu_virtio_generation(v, call->value);
     else
         v->host->irq_lower(v->host, 0); /* ISR */
     return VFU_REPLACE;
@@ -607,8 +639,8 @@ VFU_VIRTIO_API int32_t vfu_virtio_reg_write(void *self, struct vfu_reg_call *cal
         vfu_virtio_show(v, VFU_VIRTIO_R_DRIVER_FEATURE, call->value < 2 ? v->driver_features >> 32 * call->value : 0);
         return 0;
     case VFU_VIRTIO_R_DRIVER_FEATURE:
-        vfu_virtio_set_features(v, call->value);
-        return 0;
+        call->value = vfu_virtio_set_features(v, call->value);
+        return VFU_REPLACE;
     case VFU_VIRTIO_R_CONFIG_MSIX_VECTOR:
         v->config_vector = call->value < v->nvectors ? (uint16_t)call->value : (uint16_t)VFU_VIRTIO_NO_VECTOR;
         call->value = v->config_vector;
@@ -642,12 +674,15 @@ VFU_VIRTIO_API void vfu_virtio_doorbell(void *self, uint32_t index, uint64_t val
 
 /* ---- clients, stops, state ----------------------------------------------------------------------------------------------- */
 
+/* Nobody has rung: rings that are out of reach are no mistake of the driver's until it does. */
 VFU_VIRTIO_API void vfu_virtio_go_on(struct vfu_virtio *v)
 {
+    v->unasked = true;
     for (uint32_t i = 0; i < v->nqueues; i++) {
         vfu_virtq_flush(&v->queues[i]);
         vfu_virtq_pump(&v->queues[i]);
     }
+    v->unasked = false;
 }
 
 VFU_VIRTIO_API void vfu_virtio_event(void *self, uint32_t event, uint64_t arg)
@@ -655,6 +690,17 @@ VFU_VIRTIO_API void vfu_virtio_event(void *self, uint32_t event, uint64_t arg)
     (void)self;
     (void)event;
     (void)arg;
+}
+
+/* What was asked of a client that has gone is asked of the next, if that one does not begin with a reset. */
+VFU_VIRTIO_API void vfu_virtio_detach(void *self)
+{
+    struct vfu_virtio *v = (struct vfu_virtio *)self;
+
+    if (v->model.ops.reset)
+        v->model.ops.reset(v->self, NULL);
+    for (uint32_t i = 0; i < v->nqueues; i++)
+        vfu_virtq_requeue(&v->queues[i]);
 }
 
 VFU_VIRTIO_API void vfu_virtio_quiesce(void *self)
@@ -708,8 +754,9 @@ VFU_VIRTIO_API void vfu_virtio_save_queue(const struct vfu_virtq *q, struct vfu_
 VFU_VIRTIO_API int32_t vfu_virtio_save(void *self, struct vfu_sink *sink)
 {
     const struct vfu_virtio *v = (const struct vfu_virtio *)self;
-    const uint64_t words[] = { VFU_VIRTIO_STATE, v->model.id, v->nqueues, v->resetting ? 0 : v->status,
-                               v->features, v->driver_features, v->select, v->config_vector, v->broken };
+    const uint64_t words[] = { VFU_VIRTIO_STATE, v->model.id, v->nqueues,
+                               v->status | (v->resetting ? VFU_VIRTIO_STATE_RESETTING : 0), v->features, v->driver_features,
+                               v->select, v->config_vector, v->broken };
     int32_t status = 0;
 
     for (uint32_t i = 0; i < sizeof words / sizeof words[0]; i++)
@@ -755,7 +802,7 @@ VFU_VIRTIO_API int32_t vfu_virtio_load_queue(struct vfu_virtq *q, struct vfu_sou
 
     for (uint32_t i = 0; i < 11; i++)
         words[i] = vfu_virtio_take_word(source, &status);
-    if (status || words[0] > q->max || words[2] > 1)
+    if (status || !vfu_virtio_size_fits(q, words[0]) || words[2] > 1)
         return -EINVAL;
     vfu_virtq_drop(q);
     q->size = (uint16_t)words[0];
@@ -783,27 +830,29 @@ VFU_VIRTIO_API int32_t vfu_virtio_load(void *self, struct vfu_source *source)
 
     for (uint32_t i = 0; i < 9; i++)
         words[i] = vfu_virtio_take_word(source, &status);
-    if (status || words[0] != VFU_VIRTIO_STATE || words[1] != v->model.id || words[2] != v->nqueues || words[3] > 0xff ||
-        words[5] & ~v->offered & words[4]) {
+    if (status || words[0] != VFU_VIRTIO_STATE || words[1] != v->model.id || words[2] != v->nqueues ||
+        words[3] > (VFU_VIRTIO_STATE_RESETTING | 0xff) || words[4] & ~v->offered) {
         v->host->log(v->host, VFU_LOG_ERROR, "virtio: the saved state is not one of this device");
         return -EINVAL;
     }
     if (v->model.ops.reset)
         v->model.ops.reset(v->self, NULL);
     v->resetting = false;
-    v->status = (uint32_t)words[3];
+    v->status = (uint32_t)words[3] & 0xff;
     v->driver_features = words[5];
-    v->features = words[4] & v->offered;
+    v->features = words[4];
     v->select = (uint32_t)words[6];
     v->config_vector = words[7] < v->nvectors ? (uint16_t)words[7] : (uint16_t)VFU_VIRTIO_NO_VECTOR;
     v->broken = words[8] != 0;
+    v->config_changed = true; /* at most the driver looks twice */
     for (uint32_t i = 0; i < v->nqueues && !status; i++) {
         vfu_virtq_unmap(&v->queues[i]);
         status = vfu_virtio_load_queue(&v->queues[i], source);
     }
     if (status)
         v->host->log(v->host, VFU_LOG_ERROR, "virtio: the saved state of a queue is damaged");
-    vfu_virtio_show(v, VFU_VIRTIO_R_DEVICE_STATUS, v->status); /* a reset that was waiting is done now */
+    else if (words[3] & VFU_VIRTIO_STATE_RESETTING)
+        vfu_virtio_reset_done(v); /* what it was waiting for has stayed behind */
     return status;
 }
 

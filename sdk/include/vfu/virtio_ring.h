@@ -165,6 +165,8 @@ VFU_VIRTIO_API int32_t vfu_virtq_get(struct vfu_virtq *q, bool push, const struc
         return 0;
     }
     status = q->dev->host->dma_read(q->dev->host, base + at, buf, len);
+    if (len == 2)
+        __sync_synchronize(); /* as vfu_virtq_copy16 */
     return status == -EWOULDBLOCK ? vfu_virtq_ask(q, push, base + at, buf, len, false) : status;
 }
 
@@ -181,6 +183,8 @@ VFU_VIRTIO_API int32_t vfu_virtq_put(struct vfu_virtq *q, bool push, uint32_t at
         q->dev->host->dma_dirty(q->dev->host, q->device + at, len);
         return 0;
     }
+    if (len == 2)
+        __sync_synchronize();
     status = q->dev->host->dma_write(q->dev->host, q->device + at, buf, len);
     return status == -EWOULDBLOCK ? vfu_virtq_ask(q, push, q->device + at, buf, len, true) : status;
 }
@@ -240,6 +244,13 @@ VFU_VIRTIO_API void vfu_virtq_claim(struct vfu_virtq *q, const struct vfu_virtio
     q->nbusy++;
 }
 
+VFU_VIRTIO_API void vfu_virtq_release(struct vfu_virtq *q, struct vfu_virtio_chain *chain)
+{
+    q->busy[chain->head / 8] = (uint8_t)(q->busy[chain->head / 8] & ~(1u << chain->head % 8));
+    q->nbusy--;
+    vfu_virtq_free(q, chain);
+}
+
 /* Forgets all that it knows of the driver's memory, but not what the driver has set up. */
 VFU_VIRTIO_API void vfu_virtq_drop(struct vfu_virtq *q)
 {
@@ -258,10 +269,27 @@ VFU_VIRTIO_API void vfu_virtq_drop(struct vfu_virtq *q)
     q->epoch++;
 }
 
+/* Chains that the plugin has are taken away, and read again when the queue goes on. */
+VFU_VIRTIO_API void vfu_virtq_requeue(struct vfu_virtq *q)
+{
+    uint32_t n = q->nreplay - q->replay_at;
+
+    memmove(q->replay, q->replay + q->replay_at, n * sizeof q->replay[0]);
+    while (q->held && n < q->max) {
+        struct vfu_virtio_chain *chain = q->held;
+
+        q->replay[n++] = chain->head;
+        vfu_virtq_unlink(&q->held, &q->held_last, chain);
+        vfu_virtq_release(q, chain);
+    }
+    q->nreplay = n;
+    q->replay_at = q->inflight = 0;
+    q->epoch++;
+}
+
 VFU_VIRTIO_API bool vfu_virtq_add(struct vfu_virtq *q, uint64_t addr, uint32_t len, bool write)
 {
     struct vfu_virtio_chain *chain = q->cur;
-    uint32_t most = q->size < VFU_VIRTIO_PIECES_MAX ? q->size : VFU_VIRTIO_PIECES_MAX;
     const char *wrong = NULL;
 
     if (!len)
@@ -270,8 +298,8 @@ VFU_VIRTIO_API bool vfu_virtq_add(struct vfu_virtq *q, uint64_t addr, uint32_t l
         wrong = "a buffer goes beyond the last address";
     else if (!write && chain->npieces > chain->nreadable)
         wrong = "a readable buffer follows a writable one";
-    else if (chain->npieces >= most)
-        wrong = "a chain has more buffers than the queue has places";
+    else if (chain->npieces >= VFU_VIRTIO_PIECES_MAX)
+        wrong = "a chain has more buffers than any should have";
     else if (chain->readable + chain->writable + len > UINT32_MAX)
         wrong = "a chain has 4 GiB or more";
     if (wrong) {
@@ -327,7 +355,7 @@ VFU_VIRTIO_API void vfu_virtq_failed(struct vfu_virtq *q, int32_t status, uint64
 {
     if (status == -ENOBUFS)
         vfu_virtq_later(q);
-    else if (status != -ECANCELED && status != -ENOTCONN && status != -EBUSY)
+    else if (status != -ECANCELED && status != -ENOTCONN && status != -EBUSY && !q->dev->unasked)
         vfu_virtq_broken(q, "its memory cannot be reached", addr);
 }
 
@@ -681,10 +709,8 @@ VFU_VIRTIO_API void vfu_virtq_push_end(struct vfu_virtq *q)
             struct vfu_virtio_chain *chain = q->over;
 
             vfu_virtq_unlink(&q->over, &q->over_last, chain);
-            q->busy[chain->head / 8] = (uint8_t)(q->busy[chain->head / 8] & ~(1u << chain->head % 8));
-            q->nbusy--;
             q->nover--;
-            vfu_virtq_free(q, chain);
+            vfu_virtq_release(q, chain);
         }
         q->used = (uint16_t)(q->used + q->npushed);
         q->push = q->nover ? VFU_VIRTQ_ELEMS : VFU_VIRTQ_PUBLISH;

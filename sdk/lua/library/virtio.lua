@@ -21,7 +21,7 @@ function virtio.device(name, spec) end
 ---@class vfu.VirtioSpec
 ---@field id integer the device type: `virtio.ID.rng`, or 1 to 63. The PCI device id is 0x1040 and this
 ---@field queues vfu.VirtioQueue[] 1 to 64 of them
----@field features? table<string, integer> feature bits of the device type, NAME = bit: 0 to 23 and 42 to 63. What belongs to the transport and the rings is offered in any case
+---@field features? table<string, integer> feature bits of the device type, NAME = bit: 0 to 23 and 50 to 63. What belongs to the transport and the rings is offered in any case
 ---@field config? vfu.Reg[] registers of device configuration space, from its start; up to 4096 bytes
 ---@field class? integer the PCI class; 0x00ff00
 ---@field vectors? integer of MSI-X; one for each queue, and one
