@@ -119,7 +119,7 @@ for name, options in pairs({ mapped = { map = true }, ["by messages"] = { map = 
     descriptor(mem, TABLE, DATA, 10, NEXT | WRITE, 1)
     descriptor(mem, TABLE + 16, DATA + 64, 20, WRITE)
     descriptor(mem, DESC + 16 * 3, TABLE, 32, INDIRECT)
-    mem:u16(AVAIL + 4 + 2 * SIZE, 1)
+    mem:u16(AVAIL + 4 + 2 * SIZE, 0)
     offer(3)
     local head, n = used(dut, mem, 1)
     t.eq(head, 3)

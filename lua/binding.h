@@ -309,6 +309,7 @@ struct task {
     bool parked;           /* its own DMA waits until the inner plugin submits */
     /* TASK_QUEUE (chain.c): index is the queue, group_index its epoch, value the chain's head */
     bool chained; /* the DMA is of a chain: a reset of the driver's waits for it */
+    bool queued;  /* it is one of a queue's calls, which are counted */
     /* the DMA it waits for */
     struct vfu_dma_op op;
     uint32_t width; /* 0: a string; 1 to 8: an integer of so many bytes */
@@ -383,6 +384,7 @@ int32_t virtio_load(struct script *s, struct vfu_source *source);
 
 /* ---- chain.c ---- */
 void chain_failed(struct task *t);
+void chain_over(struct task *t); /* for a task that is queued: the call is over */
 void chain_describe(const struct task *t, char *text, size_t len);
 void chain_hold(struct script *s); /* DMA of a chain begins, ends */
 void chain_release(struct script *s);

@@ -19,6 +19,7 @@ static void entry_destroy(void *self)
 
     if (!s)
         return;
+    s->frozen = true; /* nothing is deferred any more */
     stream_close_all(s);
     if (s->L)
         task_close_all(s);

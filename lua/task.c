@@ -96,6 +96,8 @@ void task_put(struct task *t)
     lua_settop(t->co, 0);
     if ((t->kind == TASK_RAW || t->kind == TASK_WRAP) && t->key)
         event_done(s, t->key);
+    if (t->queued)
+        chain_over(t);
     t->chained = false;
     t->waiting = t->cancelled = t->oneshot = t->nowait = t->parked = false;
     t->alarm = 0;
@@ -155,6 +157,8 @@ static void discard(struct task *t)
     struct script *s = t->s;
 
     luaL_unref(s->L, LUA_REGISTRYINDEX, t->ref);
+    if (t->queued)
+        chain_over(t);
     if ((t->kind == TASK_RAW || t->kind == TASK_WRAP) && t->key)
         event_done(s, t->key);
     unlink_task(t);

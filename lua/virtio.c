@@ -413,6 +413,7 @@ void virtio_quiesce(struct script *s)
 void virtio_resume(struct script *s)
 {
     vfu_virtio_resume(&s->virtio->v);
+    chain_resume(s);
 }
 
 int32_t virtio_save(struct script *s, struct vfu_sink *sink)

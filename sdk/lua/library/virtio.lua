@@ -53,15 +53,16 @@ function VirtioDevice:config_changed() end
 function VirtioDevice:broken(why) end
 
 --- A chain of buffers, the script's until it is done with it; it may be kept, and done in any order. A reset takes it
---- away: then all methods return nil and "chain gone".
+--- away: then all methods return nil and "chain gone". So does a client that leaves.
 ---
---- After a migration or a reload chains that were not done come anew, through the queue's function.
+--- After a migration or a reload chains that were not done come anew, through the queue's function, and where a client
+--- follows another one without a reset.
 ---@class vfu.Chain
 ---@field readable integer bytes for the device to read
 ---@field writable integer bytes for the device to write
 ---@field id integer tells it from the other chains that the script has of this queue
 ---@field queue string the queue's name
----@field alive boolean it is the script's
+---@field alive boolean it is the script's: neither done, nor taken away
 local Chain = {}
 
 --- Reads, from behind what was read before, or from an offset on. May wait where `dev.dma:read` may.
@@ -78,8 +79,29 @@ function Chain:read(n, offset) end
 ---@return string? message
 function Chain:write(data, offset) end
 
+--- Reads into a buffer, at `at` of it: as `read`, without a string in between.
+---@param buffer vfu.Buffer
+---@param at integer
+---@param n? integer bytes; all that is left
+---@param offset? integer in the chain
+---@return true? done
+---@return string? message
+function Chain:read_into(buffer, at, n, offset) end
+
+--- Writes out of a buffer, from `at` of it on: as `write`, without a string in between.
+---@param buffer vfu.Buffer
+---@param at integer
+---@param n? integer bytes; as many as there is room for
+---@param offset? integer in the chain
+---@return true? done
+---@return string? message
+function Chain:write_from(buffer, at, n, offset) end
+
 --- Gives the chain back to the driver.
----@param written? integer bytes that the driver may look at; as far as was written
+---
+--- The driver is told how many bytes from the first on it may look at. Without a number these are the bytes that were
+--- written in one piece, in whatever order: after a status in the last byte alone it is 0.
+---@param written? integer bytes that the driver may look at
 ---@return true? done
 ---@return string? message
 function Chain:done(written) end
