@@ -227,7 +227,8 @@ GUEST_TESTS = \
 	tests/guest/reload.test \
 	tests/guest/shelf.test \
 	tests/guest/tutorial.test \
-	tests/guest/virtio-rng.test
+	tests/guest/virtio-rng.test \
+	tests/guest/virtio.test
 
 GUEST_TOOLS = \
 	tests/guest/boot.sh \
@@ -253,7 +254,8 @@ GUEST_TOOLS = \
 	tests/guest/reload.guest \
 	tests/guest/shelf.guest \
 	tests/guest/tutorial.guest \
-	tests/guest/virtio-rng.guest
+	tests/guest/virtio-rng.guest \
+	tests/guest/virtio.guest
 
 # Devices that stand on the virtio library, and a driver for them; tests/devices.test runs them.
 VIRTIO_TESTS = tests/virtio/driver.lua tests/virtio/blk.lua tests/virtio/blk_test.lua tests/virtio/net.lua tests/virtio/net_test.lua

@@ -418,6 +418,7 @@ VFU_VIRTIO_API void vfu_virtq_deliver(struct vfu_virtq *q)
         q->last_avail++;
     }
     q->inflight++;
+    q->turn += chain->npieces / 64; /* a long chain takes longer */
     vfu_virtq_link(&q->held, &q->held_last, chain);
     v->model.ops.chain(v->self, q, chain);
     if (epoch == q->epoch)
