@@ -319,6 +319,10 @@ int vfuc_control_call(struct vfuc_control *c, const char *request, const char **
         *reply = NULL;
     if (!line)
         return control_fail(c, -ENOMEM, "out of memory");
+    if (strspn(request, " \t\r\n") == n) {
+        free(line);
+        return control_fail(c, -EINVAL, "an empty request has no answer");
+    }
     /* JSON has newlines between its words only; here one ends the request. */
     for (char *p = line; *p; p++)
         *p = *p == '\n' || *p == '\r' ? ' ' : *p;

@@ -30,7 +30,8 @@
 #define JOBS_MAX 256
 #define LOADING 2.5 /* seconds beyond twice the limit */
 #define LINE_LIMIT (64u << 20)
-#define FOLDER_NAME "vfu-test-"
+#define FOLDER_NAME "vfuc-test."
+#define FOLDER_MARK ".vfu-client-test" /* in it: whatever else has such a name is not ours to remove */
 #define FOLDER_MAX 40 /* sockets are made some levels below, and have short paths */
 
 static double now(void)
@@ -344,14 +345,24 @@ static void sweep(const char *tmp)
         fd = lock_folder(path);
         if (fd < 0)
             continue;
-        nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+        if (faccessat(fd, FOLDER_MARK, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+            nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
         close(fd);
     }
     if (dir)
         closedir(dir);
 }
 
-/* Between its making and its lock another run may take it for a dead one's, and remove it: then there is another. */
+static bool mark_folder(int folder)
+{
+    int fd = openat(folder, FOLDER_MARK, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+/* Another run may be looking at it just between its making and its lock: then there is another. */
 static int make_folder(struct test_run *run, const char *tmp)
 {
     for (int i = 0; i < 16; i++) {
@@ -359,8 +370,11 @@ static int make_folder(struct test_run *run, const char *tmp)
         if (!mkdtemp(run->folder))
             break;
         run->lock = lock_folder(run->folder);
-        if (run->lock >= 0)
+        if (run->lock >= 0 && mark_folder(run->lock))
             return 0;
+        if (run->lock >= 0)
+            close(run->lock);
+        rmdir(run->folder);
         errno = EAGAIN;
     }
     fprintf(stderr, "vfu-client: test: %s: %s\n", run->folder, strerror(errno));
@@ -378,7 +392,7 @@ static int prepare(struct test_run *run)
         return EXIT_FAILURE;
     if (pipe2(run->tokens, O_CLOEXEC | O_NONBLOCK) < 0) {
         fprintf(stderr, "vfu-client: test: no pipe: %s\n", strerror(errno));
-        rmdir(run->folder);
+        nftw(run->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
         return EXIT_FAILURE;
     }
     for (int i = 0; i < run->jobs; i++)

@@ -485,7 +485,7 @@ static void test_reply_is_kept(void **state)
     memset(data, 0xa5, sizeof data);
     start_message_dma();
     assert_int_equal(go(dev, MIGRATION_STOP), 0);
-    reply(dev->transfer.id, data, sizeof data);
+    reply(dev->transfer.flights[0].id, data, sizeof data);
     run(dev, MS);
     assert_int_equal(get(dev, CMD), 1);
     assert_int_equal(dev->transfer.nops, 1);
@@ -503,7 +503,7 @@ static void test_failure_is_kept(void **state)
     (void)state;
     start_message_dma();
     assert_int_equal(go(dev, MIGRATION_STOP), 0);
-    m.header.id = dev->transfer.id;
+    m.header.id = dev->transfer.flights[0].id;
     log_threshold = -1;
     assert_int_equal(transfer_reply(&dev->transfer, &m), 0);
     run(dev, MS);
