@@ -27,7 +27,9 @@ static int take_bars(struct description *d, const char *who, uint32_t *used)
     uint32_t step = desc->bar_size ? desc->bar_size : (uint32_t)sizeof(struct vfu_bar);
 
     if (desc->nbars > 6 || (desc->nbars && !desc->bars))
-        return bad(who, "more than six BARs");
+        return bad(who, desc->nbars > 6 ? "more than six BARs" : "nbars is not 0, but bars is NULL");
+    if (!plugin_elements_fit(who, "vfu_desc.bars", desc->nbars, desc->bar_size, offsetof(struct vfu_bar, flags)))
+        return -ENOEXEC;
     for (uint32_t i = 0; i < desc->nbars; i++) {
         struct vfu_bar bar = { 0 };
         uint32_t takes;
@@ -43,6 +45,8 @@ static int take_bars(struct description *d, const char *who, uint32_t *used)
             return -ENOEXEC;
         }
         *used |= takes;
+        if (!plugin_elements_fit(who, "vfu_bar.areas", bar.nareas, bar.area_size, sizeof(struct vfu_area)))
+            return -ENOEXEC;
         if (!(d->caps & VFU_CAP_MMAP)) {
             bar.flags &= ~VFU_BAR_MMAP;
             bar.nareas = 0;
@@ -142,6 +146,41 @@ static void fill_sizes(struct description *d)
         d->desc.pci_flags & (VFU_PCI_EXPRESS | VFU_PCI_FLR) ? PCI_CONFIG_EXPRESS_SIZE : PCI_CONFIG_SIZE;
 }
 
+/* A script's binding has said why it refuses, and so has the host of a parameter that does not fit. */
+static int failed(const char *who, const struct plugin *plugin, int error)
+{
+    if (error > 0 || error < -4095)
+        return bad(who, "describe returned a number that is neither 0 nor a negative errno");
+    if (error != -EINVAL && !plugin->source)
+        log_error(who, "the plugin cannot describe its device: %s", strerror(-error));
+    return error;
+}
+
+static int check_words(const struct description *d, const char *who, const struct plugin *plugin)
+{
+    const struct vfu_desc *desc = &d->desc;
+    uint64_t lacking = desc->caps & ~plugin->table.caps;
+    char names[256];
+
+    if (lacking) {
+        plugin_cap_names(lacking, names, sizeof names);
+        log_error(who, "the plugin's description is wrong: its caps have %s, which those of the plugin's table lack",
+                  names);
+        return -ENOEXEC;
+    }
+    if (desc->name && !plugin_good_name(desc->name))
+        return bad(who, "its name is not one of up to 64 letters, digits, '-', '_' and '.'");
+    if (desc->rom_size && !desc->rom)
+        return bad(who, "rom_size is not 0, but rom is NULL");
+    if (desc->rom_size > (16u << 20))
+        return bad(who, "an expansion ROM has at most 16 MiB");
+    if (!plugin_elements_fit(who, "vfu_desc.doorbells", desc->ndoorbells, desc->doorbell_size,
+                             offsetof(struct vfu_doorbell, match)) ||
+        !plugin_elements_fit(who, "vfu_desc.pci_caps", desc->npci_caps, desc->pci_cap_size, sizeof(struct vfu_pci_cap)))
+        return -ENOEXEC;
+    return 0;
+}
+
 int describe(struct description *d, const char *who, const struct plugin *plugin, const struct vfu_host *host,
              const struct vfu_params *params, uint64_t host_caps)
 {
@@ -159,11 +198,10 @@ int describe(struct description *d, const char *who, const struct plugin *plugin
     error = plugin->table.describe(host, params, &answer.desc);
     d->desc = answer.desc;
     if (error)
-        return error < 0 ? error : bad(who, "describe returned a positive number, where 0 and negative errnos make sense");
-    if (d->desc.caps & ~plugin->table.caps)
-        return bad(who, "caps has flags that the plugin's table lacks");
-    if (d->desc.rom_size > (16u << 20) || (d->desc.rom_size && !d->desc.rom))
-        return bad(who, "an expansion ROM has at most 16 MiB");
+        return failed(who, plugin, error);
+    error = check_words(d, who, plugin);
+    if (error)
+        return error;
     d->caps = d->desc.caps & host_caps;
     error = plugin_check_needs(who, plugin->table.sdk, d->desc.needs, host_caps);
     if (!error)

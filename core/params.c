@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "core/log.h"
+#include "core/plugin.h"
 
 #define PARAMS_MAX 1024u
 
@@ -300,7 +301,13 @@ int params_declare(struct params *params, const struct vfu_param *list, uint32_t
 
     if (params->declared)
         return -EALREADY;
-    if (n > PARAMS_MAX || (n && (!list || size < offsetof(struct vfu_param, fallback))))
+    if (n > PARAMS_MAX || (n && !list)) {
+        log_error(params->who, "the plugin declares %u parameters%s; %u are possible", n,
+                  list ? "" : " with a NULL list", PARAMS_MAX);
+        return -ENOEXEC;
+    }
+    if (!plugin_elements_fit(params->who, "the declared parameters", n, n && !size ? 1 : size,
+                             offsetof(struct vfu_param, fallback)))
         return -ENOEXEC;
     params->declared = true;
     error = copy_declaration(params, list, n, size ? size : (uint32_t)sizeof *list);

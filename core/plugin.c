@@ -206,12 +206,20 @@ static int check_version(const char *path, const struct vfu_plugin *table)
     return 0;
 }
 
-static bool good_name(const char *name)
+bool plugin_good_name(const char *name)
 {
     size_t n = name ? strlen(name) : 0;
 
     return n > 0 && n <= 64 && name[0] != '.' &&
            strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == n;
+}
+
+bool plugin_elements_fit(const char *who, const char *what, uint32_t n, uint32_t size, size_t least)
+{
+    if (!n || !size || (size >= least && size <= TABLE_MAX))
+        return true;
+    log_error(who, "%s are said to have %u bytes each; the size that belongs there is sizeof one of them", what, size);
+    return false;
 }
 
 /* A declared capability without its callback does not load; a callback without its capability is never called. */
@@ -247,9 +255,9 @@ static int check_table(const struct plugin *plugin, uint64_t host_caps)
     char names[256];
     int error;
 
-    if (!good_name(table->name)) {
-        log_error(NULL, "%s: its name is %s; letters, digits, '-', '_' and '.' make a name", plugin->path,
-                  table->name ? table->name : "missing");
+    if (!plugin_good_name(table->name)) {
+        log_error(NULL, "%s: its name is %s; up to 64 letters, digits, '-', '_' and '.' make a name", plugin->path,
+                  !table->name ? "missing" : *table->name ? table->name : "empty");
         return -ENOEXEC;
     }
     if (!table->describe || !table->create) {

@@ -5,6 +5,8 @@
 #ifndef CORE_PLUGIN_H
 #define CORE_PLUGIN_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <vfu/plugin.h>
@@ -39,6 +41,11 @@ void plugin_unload(struct plugin *plugin);
 void plugin_cap_names(uint64_t caps, char *text, size_t room);
 /* The flag of a name, 0 if there is none. */
 uint64_t plugin_cap_of(const char *name, size_t len);
+/* Up to 64 letters, digits, '-', '_' and '.', which it does not begin with: a part of file names. */
+bool plugin_good_name(const char *name);
+/* What a plugin says of the elements of an array: 0 stands for the struct as this host knows it; `least` bytes have what
+ * an element cannot be without. False: logged. */
+bool plugin_elements_fit(const char *who, const char *what, uint32_t n, uint32_t size, size_t least);
 /* needs that are not met: logged, -ENOTSUP. `sdk` is what the plugin was built with. */
 int plugin_check_needs(const char *who, const char *sdk, uint64_t needs, uint64_t host_caps);
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "core/plugin.h"
 
 #define ENUMS_MAX 65536u
 
@@ -189,6 +190,9 @@ static int copy_fields(struct regmap *map, struct vfu_reg *reg)
         log_error(map->who, "register %s: %u fields for %u bits", reg->name, reg->nfields, reg->size * 8);
         return -EINVAL;
     }
+    if (!plugin_elements_fit(map->who, "vfu_reg.fields", reg->nfields, reg->field_size,
+                             offsetof(struct vfu_field, access)))
+        return -EINVAL;
     fields = copy_array(map, reg->fields, reg->nfields, reg->field_size, sizeof *fields);
     if (!fields)
         return -ENOMEM;
@@ -307,6 +311,8 @@ static int copy_reg(struct regmap *map, struct vfu_reg *reg, uint32_t number,
 
 static int copy_groups(struct regmap *map, const struct vfu_regmap *desc)
 {
+    if (!plugin_elements_fit(map->who, "vfu_regmap.groups", desc->ngroups, desc->group_size, sizeof *map->groups))
+        return -EINVAL;
     map->groups = copy_array(map, desc->groups, desc->ngroups, desc->group_size, sizeof *map->groups);
     if (!map->groups)
         return -ENOMEM;
@@ -330,6 +336,9 @@ static int copy_regs(struct regmap *map, const struct vfu_regmap *desc, const ui
 {
     uint64_t total = 0;
 
+    if (!plugin_elements_fit(map->who, "vfu_regmap.regs", desc->nregs, desc->reg_size,
+                             offsetof(struct vfu_reg, access)))
+        return -EINVAL;
     map->regs = copy_array(map, desc->regs, desc->nregs, desc->reg_size, sizeof *map->regs);
     if (!map->regs)
         return -ENOMEM;
@@ -386,6 +395,9 @@ static int check_lock(struct regmap *map, const struct vfu_lock *lock, uint32_t 
 
 static int copy_locks(struct regmap *map, const struct vfu_regmap *desc)
 {
+    if (!plugin_elements_fit(map->who, "vfu_regmap.locks", desc->nlocks, desc->lock_size,
+                             offsetof(struct vfu_lock, invert)))
+        return -EINVAL;
     map->locks = copy_array(map, desc->locks, desc->nlocks, desc->lock_size, sizeof *map->locks);
     if (!map->locks)
         return -ENOMEM;

@@ -54,6 +54,7 @@ UNIT_TESTS = \
 	tests/unit/test_client_parts \
 	tests/unit/test_coverage \
 	tests/unit/test_clock \
+	tests/unit/test_describe \
 	tests/unit/test_dirty \
 	tests/unit/test_display \
 	tests/unit/test_dma \
