@@ -291,6 +291,8 @@ int declare_lock(lua_State *L)
         return luaL_error(L, "dev:lock: the condition is \"REG.FIELD\", \"!REG.FIELD\" or a function");
     }
     n = (lua_Integer)lua_rawlen(L, 2);
+    if (!n)
+        return luaL_error(L, "dev:lock: names is a list of register names, and this one is empty");
     for (lua_Integer k = 1; k <= n; k++) {
         struct lock_decl *lock = util_alloc(L, sizeof *lock);
 

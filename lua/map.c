@@ -116,10 +116,27 @@ static void sort_enum(struct vfu_enum *enums, uint32_t n)
     }
 }
 
+/* The name on top of the stack, which is new to the table at `seen`. */
+static const char *enum_name(lua_State *L, int seen, const struct field_spec *spec)
+{
+    lua_pushvalue(L, -1);
+    if (lua_rawget(L, seen) != LUA_TNIL)
+        luaL_error(L, "field %s: two values of its enum are named %s", spec->f.name, lua_tostring(L, -2));
+    lua_pushvalue(L, -2);
+    lua_pushboolean(L, 1);
+    lua_rawset(L, seen);
+    lua_pop(L, 1);
+    return util_strdup(L, lua_tostring(L, -1));
+}
+
 static void read_enum(lua_State *L, int i, struct field_spec *spec)
 {
     struct vfu_enum *enums;
     uint32_t n = 0, count = 0;
+    int seen;
+
+    lua_newtable(L);
+    seen = lua_gettop(L);
 
     for (lua_pushnil(L); lua_next(L, i); lua_pop(L, 1))
         count++;
@@ -127,7 +144,7 @@ static void read_enum(lua_State *L, int i, struct field_spec *spec)
     for (lua_Integer k = 1; k <= (lua_Integer)lua_rawlen(L, i); k++) {
         if (lua_rawgeti(L, i, k) != LUA_TSTRING)
             luaL_error(L, "field %s: item %I of its enum is no string", spec->f.name, k);
-        enums[n].name = util_strdup(L, lua_tostring(L, -1));
+        enums[n].name = enum_name(L, seen, spec);
         enums[n].value = (uint64_t)k - 1;
         if (spec->f.width < 64 && enums[n].value >> spec->f.width)
             luaL_error(L, "field %s: \"%s\" is %I, which does not fit into %d bits", spec->f.name, enums[n].name, k - 1,
@@ -141,13 +158,16 @@ static void read_enum(lua_State *L, int i, struct field_spec *spec)
                 luaL_error(L, "field %s: an enum is a list of names, or {name = value}", spec->f.name);
             continue;
         }
-        enums[n].name = util_strdup(L, lua_tostring(L, -2));
+        lua_pushvalue(L, -2);
+        enums[n].name = enum_name(L, seen, spec);
+        lua_pop(L, 1);
         enums[n].value = check_bits(L, -1, enums[n].name, spec->f.width);
         n++;
     }
     if (n != count)
         luaL_error(L, "field %s: a list's names are for 0, 1, 2 and so on, without holes; other values go as {name = value}",
                    spec->f.name);
+    lua_pop(L, 1);
     sort_enum(enums, n);
     spec->f.enums = enums;
     spec->f.nenums = n;

@@ -34,16 +34,16 @@ static int safe_load(lua_State *L)
 static int safe_setmetatable(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_argexpected(L, lua_isnil(L, 2) || lua_istable(L, 2), 2, "nil or table");
     if (lua_istable(L, 2)) {
         lua_pushliteral(L, "__gc");
         if (lua_rawget(L, 2) != LUA_TNIL)
             return luaL_error(L, "__gc is not available to scripts; use a to-be-closed variable");
-        lua_pop(L, 1);
     }
+    if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL)
+        return luaL_error(L, "cannot change a protected metatable");
     lua_settop(L, 2);
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_call(L, 2, 1);
+    lua_setmetatable(L, 1);
     return 1;
 }
 
@@ -108,19 +108,36 @@ static bool died_of_time(lua_State *co)
     return status != LUA_OK && status != LUA_YIELD && budget_stopped(co);
 }
 
+static int end_thread(lua_State *co, lua_State *from)
+{
+#if LUA_VERSION_RELEASE_NUM >= 50406
+    return lua_closethread(co, from);
+#else
+    (void)from;
+    return lua_resetthread(co);
+#endif
+}
+
 static int safe_close(lua_State *L)
 {
     lua_State *co = lua_tothread(L, 1);
+    lua_Debug ar;
 
-    if (co && died_of_time(co)) {
+    luaL_argexpected(L, co, 1, "coroutine");
+    if (co == L || (lua_status(co) == LUA_OK && lua_getstack(co, 0, &ar)))
+        return luaL_error(L, "cannot close a %s coroutine", co == L ? "running" : "normal");
+    if (died_of_time(co)) {
         lua_pushboolean(L, 0);
         lua_pushliteral(L, "stopped: its to-be-closed variables do not run");
         return 2;
     }
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
-    return lua_gettop(L);
+    if (end_thread(co, L) == LUA_OK) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    lua_pushboolean(L, 0);
+    lua_xmove(co, L, 1);
+    return 2;
 }
 
 /* The error on top of the coroutine, as an error of this call. */
@@ -129,11 +146,7 @@ static int raise_from(lua_State *L, lua_State *co)
     int status = lua_status(co);
 
     if (status != LUA_OK && status != LUA_YIELD && !budget_stopped(co))
-#if LUA_VERSION_RELEASE_NUM >= 50406
-        status = lua_closethread(co, L);
-#else
-        status = lua_resetthread(co);
-#endif
+        status = end_thread(co, L);
     lua_xmove(co, L, 1);
     if (status != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
         luaL_where(L, 1);
@@ -177,19 +190,28 @@ static int safe_wrap(lua_State *L)
 
 /* ---- strings ---- */
 
+/* string.rep(text, n [, between]) */
 static int safe_rep(lua_State *L)
 {
-    size_t n, between;
+    size_t size, gap, n;
+    const char *text = luaL_checklstring(L, 1, &size), *between = luaL_optlstring(L, 3, "", &gap);
+    lua_Integer times = luaL_checkinteger(L, 2);
+    luaL_Buffer b;
+    char *at;
 
-    (void)luaL_checklstring(L, 1, &n);
-    (void)luaL_optlstring(L, 3, "", &between);
-    if (!n && !between && luaL_checkinteger(L, 2) > 0) { /* many times nothing */
+    if (times <= 0 || size + gap == 0) { /* also nothing, however often */
         lua_pushliteral(L, "");
         return 1;
     }
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_call(L, lua_gettop(L) - 1, 1);
+    if (__builtin_mul_overflow(size + gap, (size_t)times, &n) || n > SIZE_MAX / 2)
+        return luaL_error(L, "resulting string too large");
+    at = luaL_buffinitsize(L, &b, n - gap);
+    for (lua_Integer i = 0; i < times; i++) {
+        if (i && gap)
+            at = (char *)memcpy(at, between, gap) + gap;
+        at = (char *)memcpy(at, text, size) + size;
+    }
+    luaL_pushresultsize(&b, n - gap);
     budget_check(L);
     return 1;
 }
@@ -272,16 +294,6 @@ static int safe_move(lua_State *L)
     return 1;
 }
 
-/* A list that takes more than the script's memory is none. */
-static int safe_sort(lua_State *L)
-{
-    luaL_argcheck(L, length(L) <= (lua_Integer)(script_of(L)->limit / sizeof(void *)), 1, "array too big");
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_call(L, lua_gettop(L) - 1, 0);
-    return 0;
-}
-
 /* ---- opening ---- */
 
 static const struct {
@@ -301,7 +313,6 @@ static const struct {
     { LUA_TABLIBNAME, "insert", safe_insert },
     { LUA_TABLIBNAME, "remove", safe_remove },
     { LUA_TABLIBNAME, "move", safe_move },
-    { LUA_TABLIBNAME, "sort", safe_sort },
 };
 
 static void replace(lua_State *L)
