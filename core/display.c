@@ -54,6 +54,8 @@ struct display {
     struct frame frame;
     uint64_t number;              /* goes up with each show */
     uint8_t *own;                 /* the lines of a frame in the device's memory */
+    const void *owner;            /* who has shown it */
+    bool gone;                    /* its memory went with the owner: `own` is all there is */
     uint64_t marked[LINE_WORDS];  /* lines that the device tells of */
     struct save *saves, **last;
     uint32_t nsaves;
@@ -529,6 +531,24 @@ static void copy_lines(uint8_t *to, const struct frame *f, uint32_t y, uint32_t 
 int display_show(struct displays *displays, int32_t number, const struct vfu_display_frame *what,
                  const struct region *regions)
 {
+    return display_show_of(displays, number, what, regions, NULL);
+}
+
+void display_disown(struct displays *displays, const void *owner)
+{
+    for (uint32_t i = 0; i < displays->n; i++) {
+        struct display *d = find(displays, i);
+
+        pthread_mutex_lock(&d->lock);
+        if (d->own && d->owner == owner)
+            d->gone = true;
+        pthread_mutex_unlock(&d->lock);
+    }
+}
+
+int display_show_of(struct displays *displays, int32_t number, const struct vfu_display_frame *what,
+                    const struct region *regions, const void *owner)
+{
     struct display *d = find(displays, number);
     uint8_t *own = NULL, *before;
     struct frame frame = { 0 };
@@ -550,6 +570,8 @@ int display_show(struct displays *displays, int32_t number, const struct vfu_dis
     pthread_mutex_lock(&d->lock);
     before = d->own;
     d->own = own;
+    d->owner = owner;
+    d->gone = false;
     d->frame = frame;
     d->number++;
     memset(d->marked, 0xff, sizeof d->marked);
@@ -568,7 +590,7 @@ int display_changed(struct displays *displays, int32_t number, uint32_t x, uint3
         return -ENOENT;
     pthread_mutex_lock(&d->lock);
     f = &d->frame;
-    if (!f->first) {
+    if (!f->first || d->gone) {
         error = -ENODATA;
     } else if (x < f->width && y < f->height) {
         width = width < f->width - x ? width : f->width - x;

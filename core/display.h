@@ -35,6 +35,11 @@ void display_fini(struct displays *displays);
 int display_open(struct displays *displays, const char *outputs);
 int display_show(struct displays *displays, int32_t number, const struct vfu_display_frame *frame,
                  const struct region *regions);
+/* The same; the memory that is shown is the owner's. */
+int display_show_of(struct displays *displays, int32_t number, const struct vfu_display_frame *what,
+                    const struct region *regions, const void *owner);
+/* The owner goes, with its memory: what it has shown of that stays as it was told last, and takes no more changes. */
+void display_disown(struct displays *displays, const void *owner);
 int display_changed(struct displays *displays, int32_t number, uint32_t x, uint32_t y, uint32_t width, uint32_t height);
 
 /* Where people find them, a line each, for a summary. Main's thread. */

@@ -196,7 +196,7 @@ static int32_t extend_display_show(const struct vfu_host *table, int32_t display
     struct host *host = host_of(table);
     int error = check_display(host, "show");
 
-    return error ? error : display_show(&host->dev->displays, display, frame, host->dev->regions);
+    return error ? error : display_show_of(&host->dev->displays, display, frame, host->dev->regions, host);
 }
 
 static int32_t extend_display_changed(const struct vfu_host *table, int32_t display, uint32_t x, uint32_t y,

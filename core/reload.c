@@ -260,8 +260,10 @@ static void free_retired(void *arg)
 /* The instance in the shell ends: the old one after a success, else the new one. */
 static void end_shell(struct device *dev, struct device *next)
 {
-    if (next->host)
+    if (next->host) {
         host_retire(next->host);
+        display_disown(&dev->displays, next->host);
+    }
     instance_destroy(next);
     instance_free(next);
     for (uint32_t i = 0; i <= VFU_REGION_BAR5; i++)

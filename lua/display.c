@@ -208,7 +208,7 @@ static int display_changed(lua_State *L)
 
         n[i] = v < 0 || v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
     }
-    return result(L, s->display->changed(s->host, display->number, n[0], n[1], n[2], n[3]), "the screen is blank");
+    return result(L, s->display->changed(s->host, display->number, n[0], n[1], n[2], n[3]), "nothing is shown");
 }
 
 void display_setup(lua_State *L)

@@ -174,7 +174,8 @@ function Display:show(frame) end
 --- Shows nothing, as at first.
 function Display:blank() end
 
---- These pixels have changed; all of them without arguments. nil, message while the screen is blank.
+--- These pixels have changed; all of them without arguments. nil, message while nothing is
+--- shown, which is so after a reload, too, for what was in a `vfu.buffer`.
 ---@param x? integer
 ---@param y? integer
 ---@param width? integer
