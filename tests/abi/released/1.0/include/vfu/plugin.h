@@ -879,7 +879,8 @@ struct vfu_host_stream {
  *   show     what it shows from now on, until the next show. NULL: nothing, a blank screen; so it begins. -EINVAL: the
  *            frame is none: no such format, width or height 0 or above VFU_DISPLAY_SIDE_MAX, a stride shorter than a
  *            line, or more than its memory has; the screen is blank then. Not a fault: a guest may have asked for it.
- *   changed  these pixels have changed. What is outside of the frame is cut off. -ENODATA: it shows nothing.
+ *   changed  these pixels have changed. What is outside of the frame is cut off. -ENODATA: it shows nothing, or what an
+ *            instance before a reload had shown of its own memory.
  *
  * A frame in a BAR (VFU_BAR_RAM) may be mapped by the guest, whose writes nobody sees: the host looks for what has
  * changed, some 25 times a second at most. With VFU_DISPLAY_MARKED it looks only where `changed` tells. A frame in memory
