@@ -354,17 +354,17 @@ int32_t wrap_poll(void *self);
 void wrap_irq_level(void *self, uint64_t bits);
 void *wrap_inner(struct script *s); /* a struct vfu_wrap */
 
-/* ---- wraphook.c: its hooks ---- */
+/* ---- wraphook.c, wrapdma.c: its hooks ---- */
 int32_t wraphook_intercept(void *self, struct vfu_access *access);
-bool wraphook_parks(const struct task *t); /* nobody waits for its DMA yet */
-/* A hook is over: with its results on its stack (0), or failed. What else it was to do is the caller's. */
-void wraphook_over(struct task *t, int32_t status);
 void wraphook_restart(struct script *s, const struct task *saved);
 bool wraphook_saved(const struct task *t); /* that it waits is a part of the state */
 const char *wraphook_name(uint32_t hook);
 bool wraphook_has(const struct script *s, uint32_t hook);
+bool wrapdma_parks(const struct task *t); /* nobody waits for its DMA yet */
+/* A hook is over: with its results on its stack (0), or failed. What else it was to do is the caller's. */
+void wrapdma_over(struct task *t, int32_t status);
 /* DMA of the inner plugin's that a hook holds ends with -ECANCELED. */
-void wraphook_cancel(struct script *s);
+void wrapdma_cancel(struct script *s);
 
 /* ---- virtio.c: require "vfu.virtio"; those with `s` are called only if it has declared the device ---- */
 int virtio_open(lua_State *L); /* pushes the module */

@@ -154,7 +154,7 @@ static void entry_detach(void *self)
     struct script *s = self;
 
     if (s->wrap) {
-        wraphook_cancel(s);
+        wrapdma_cancel(s);
         vfu_wrap_detach(wrap_inner(s));
     }
     if (s->virtio)

@@ -50,6 +50,7 @@ lua_lua_la_SOURCES = \
 	lua/virtio_private.h \
 	lua/wrap.c \
 	lua/wrap_private.h \
+	lua/wrapdma.c \
 	lua/wraphook.c
 nodist_lua_lua_la_SOURCES =
 lua_lua_la_CFLAGS = $(AM_CFLAGS) $(LUA_CFLAGS) $(FFI_CFLAGS)

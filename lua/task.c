@@ -175,7 +175,7 @@ static void fail(struct task *t, const char *text, bool stopped)
     if (t->kind == TASK_EVENT && t->oneshot)
         event_done(t->s, t->key);
     if (t->kind == TASK_WRAP)
-        wraphook_over(t, -EIO);
+        wrapdma_over(t, -EIO);
     if (t->kind == TASK_QUEUE)
         chain_failed(t);
     if (stopped) {
@@ -231,7 +231,7 @@ static void resume_task(struct task *t)
     if (kind == TASK_EVENT && t->oneshot)
         event_done(t->s, t->key);
     if (kind == TASK_WRAP)
-        wraphook_over(t, 0);
+        wrapdma_over(t, 0);
     task_put(t); /* what a hook returns after it has waited is ignored */
 }
 
@@ -332,7 +332,7 @@ int task_wait_for(lua_State *L, const struct vfu_host *host, uint64_t addr, cons
     t->op.user = t;
     t->width = width;
     t->via = host;
-    t->parked = host != s->host && wraphook_parks(t);
+    t->parked = host != s->host && wrapdma_parks(t);
     if (!t->parked)
         err = host->dma_submit(host, &t->op);
     if (err) {
@@ -456,7 +456,7 @@ void task_wake_sleeper(struct script *s, uint64_t key)
 void task_close(struct task *t)
 {
     if (t->kind == TASK_WRAP)
-        wraphook_over(t, -ECANCELED);
+        wrapdma_over(t, -ECANCELED);
     recycle(t);
     unlink_task(t);
     if (t->inflight) {

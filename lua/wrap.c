@@ -372,7 +372,7 @@ int32_t wrap_create(struct script *s)
 
 void wrap_destroy(struct script *s)
 {
-    wraphook_cancel(s);
+    wrapdma_cancel(s);
     vfu_wrap_destroy(&s->wrap->wrap);
 }
 

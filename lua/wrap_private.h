@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * wrap_private - what wrap.c and wraphook.c share: the plugin that a script wraps, and the hooks around it.
+ * wrap_private - what wrap.c, wraphook.c and wrapdma.c share: the plugin that a script wraps, and the hooks around it.
  *
  * Used by the script's thread, as struct script is.
  */
@@ -29,7 +29,23 @@ struct wrapper {
     bool ended_armed, orphans_armed;
 };
 
+/* ---- wraphook.c ---- */
 /* Sets the functions of w->wrap.table that hooks take the place of, and their `next`. */
 void wraphook_open(lua_State *L, struct wrapper *w);
+struct wrapper *wraphook_wrapper(const struct vfu_host *table);
+const struct vfu_host *wraphook_host(const struct wrapper *w); /* where calls of the inner plugin go on */
+struct task *wraphook_new(struct script *s, uint32_t hook);    /* NULL after a report */
+int wraphook_start(struct task *t);                            /* as task_run */
+/* What is wrong with a result: a format of a kind, a number of bytes, and how many there should be. */
+void wraphook_report(const struct task *t, const char *format, const char *type, size_t n, uint32_t size)
+    __attribute__((format(printf, 2, 0)));
+int32_t wraphook_error(lua_State *co, int i); /* nil, "EIO" or a message of dev.dma's at i: its negative number */
+bool wraphook_failed(const struct task *t, int32_t *status);
+void wraphook_note(lua_State *L, int32_t status); /* of a `next`, for the hook that runs */
+
+/* ---- wrapdma.c ---- */
+void wrapdma_open(struct wrapper *w);
+int wrapdma_next_read(lua_State *L);
+int wrapdma_next_write(lua_State *L);
 
 #endif

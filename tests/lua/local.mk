@@ -8,6 +8,7 @@ LUA_SCRIPT_TESTS = tests/lua/devices.test tests/lua/modules.test tests/lua/wrap.
 EXTRA_DIST += $(LUA_SCRIPT_TESTS) \
 	tests/lua/devices/calls.lua tests/lua/devices/calls_test.lua \
 	tests/lua/devices/chains.lua tests/lua/devices/chains_test.lua \
+	tests/lua/devices/dropped.lua tests/lua/devices/dropped_test.lua tests/lua/devices/level.lua \
 	tests/lua/devices/picture.lua tests/lua/devices/picture_test.lua \
 	tests/lua/devices/waiting.lua tests/lua/devices/waiting_test.lua \
 	tests/lua/devices/wrapper.lua tests/lua/devices/wrapper_test.lua
