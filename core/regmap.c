@@ -395,8 +395,8 @@ static bool lock_holds(const struct regmap *map, const struct vfu_lock *lock, co
 }
 
 /* A lock function that fails is a bus error: the write is dropped as well. */
-static bool locked(struct regmap *map, const struct reg_rule *rule, const struct reg_cell *cell, uint64_t bits,
-                   uint64_t lanes)
+static bool judge(struct regmap *map, const struct reg_rule *rule, const struct reg_cell *cell, uint64_t bits,
+                  uint64_t lanes)
 {
     for (uint32_t i = rule->lock; i < rule->lock + rule->nlocks; i++) {
         const struct vfu_lock *lock = &map->locks[i];
@@ -417,6 +417,16 @@ static bool locked(struct regmap *map, const struct reg_rule *rule, const struct
         }
     }
     return false;
+}
+
+static bool locked(struct regmap *map, const struct reg_rule *rule, const struct reg_cell *cell, uint64_t bits,
+                   uint64_t lanes)
+{
+    bool locked = judge(map, rule, cell, bits, lanes);
+
+    if (map->judged)
+        map->judged(map->judged_ctx, cell, locked);
+    return locked;
 }
 
 /* Stores what is written, then tells the hook. */
@@ -528,6 +538,17 @@ void regmap_on_halt(struct regmap *map, regmap_halt_fn *halt, void *ctx)
 {
     map->halt = halt;
     map->halt_ctx = ctx;
+}
+
+void regmap_on_judged(struct regmap *map, regmap_judged_fn *judged, void *ctx)
+{
+    map->judged = judged;
+    map->judged_ctx = ctx;
+}
+
+bool regmap_has_lock(const struct regmap *map, const struct reg_cell *cell)
+{
+    return map->rules[cell->reg].nlocks;
 }
 
 void regmap_halt(struct regmap *map, struct reg_cell *cell, uint32_t accesses)

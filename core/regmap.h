@@ -100,6 +100,11 @@ void regmap_set_cell(struct regmap *map, struct reg_cell *cell, uint64_t value);
 typedef void regmap_halt_fn(void *ctx, struct reg_cell *cell, uint64_t offset, uint32_t size, const uint8_t *bytes);
 void regmap_on_halt(struct regmap *map, regmap_halt_fn *halt, void *ctx);
 void regmap_halt(struct regmap *map, struct reg_cell *cell, uint32_t accesses);
+/* Calls `judged` once the locks of a cell that has any (regmap_has_lock) have decided on a write of software's, before it
+ * takes effect. */
+typedef void regmap_judged_fn(void *ctx, const struct reg_cell *cell, bool locked);
+void regmap_on_judged(struct regmap *map, regmap_judged_fn *judged, void *ctx);
+bool regmap_has_lock(const struct regmap *map, const struct reg_cell *cell);
 
 /* Names, for logs and dumps: "CMD", "CH[2].CTRL", "RING[3]". Truncated to len; REGMAP_NAME_LEN bytes hold any. */
 #define REGMAP_NAME_LEN 320u

@@ -75,6 +75,8 @@ struct regmap {
     void *changed_ctx;
     regmap_halt_fn *halt;
     void *halt_ctx;
+    regmap_judged_fn *judged;
+    void *judged_ctx;
     struct reg_chunk *chunks; /* all memory of the map */
 };
 

@@ -19,6 +19,7 @@
 #define TURN 4u /* the longest poll loop that is folded, in lines */
 #define KEPT (2 * TURN)
 #define LINE 512u
+#define OPEN (LINE - 24u) /* of a line whose end is not known yet */
 #define FLUSH_NS UINT64_C(1000000000)
 
 struct trace {
@@ -34,6 +35,7 @@ struct trace {
     /* The last `turn` lines repeat; `dropped` have come since, and the next one would be like line `at` of the turn. */
     uint32_t turn, at;
     uint64_t dropped;
+    char write[OPEN]; /* a write that locks are to decide on, without its last bracket; "": none */
     /* Adjoining memory; what NULL: none. */
     struct {
         const char *what;
@@ -198,8 +200,20 @@ static void end_range(struct trace *trace)
     fold(trace, text);
 }
 
+static void end_write(struct trace *trace, const char *how)
+{
+    char text[LINE];
+
+    if (!*trace->write)
+        return;
+    snprintf(text, sizeof text, "%s%s)", trace->write, how);
+    *trace->write = 0;
+    fold(trace, text);
+}
+
 void trace_flush(struct trace *trace)
 {
+    end_write(trace, "");
     end_range(trace);
     unfold(trace);
     if (trace->loop)
@@ -220,8 +234,21 @@ void trace_line(struct trace *trace, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    end_write(trace, "");
     end_range(trace);
     fold(trace, text);
+}
+
+void trace_judged(struct trace *trace, const struct reg_cell *cell, bool locked)
+{
+    char name[REGMAP_NAME_LEN];
+
+    if (*trace->write) {
+        end_write(trace, locked ? ", ignored: locked" : "");
+    } else if (locked) {
+        regmap_name(trace->map, cell, name, sizeof name);
+        trace_line(trace, "... %s is locked, the write is ignored", name);
+    }
 }
 
 void trace_range(struct trace *trace, const char *what, uint32_t region, uint64_t offset, uint32_t size, bool write)
@@ -231,6 +258,7 @@ void trace_range(struct trace *trace, const char *what, uint32_t region, uint64_
         trace->range.end = offset + size;
         return;
     }
+    end_write(trace, "");
     end_range(trace);
     trace->range.what = what;
     trace->range.region = region;
@@ -301,10 +329,20 @@ void trace_fields(const struct vfu_reg *reg, uint64_t value, uint64_t lanes, con
     }
 }
 
+/* What is too long is cut. */
+__attribute__((format(printf, 2, 3))) static void compose(char text[OPEN], const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, OPEN, format, args);
+    va_end(args);
+}
+
 void trace_register(struct trace *trace, const struct reg_cell *cell, uint64_t offset, uint32_t size,
                     const uint8_t *bytes, bool write)
 {
-    char name[REGMAP_NAME_LEN], fields[LINE], at[64], digits[24], width[32] = "";
+    char name[REGMAP_NAME_LEN], fields[LINE], at[64], digits[24], width[32] = "", text[OPEN];
     uint32_t n;
     const struct vfu_reg *reg = &regmap_regs(trace->map, &n)[cell->reg];
     uint64_t lanes, bits = trace_bits(reg, cell, offset, size, bytes, &lanes);
@@ -313,9 +351,16 @@ void trace_register(struct trace *trace, const struct reg_cell *cell, uint64_t o
     trace_fields(reg, bits, lanes, " ", fields, sizeof fields);
     if (size != cell->size)
         snprintf(width, sizeof width, ", %u byte%s", size, size == 1 ? "" : "s");
-    trace_line(trace, "%s %s%s%s (%s %s %s%s)", write ? "write" : "read", name, *fields ? "." : "", fields,
-               place(trace, reg->region, offset, at), write ? "<-" : "->",
-               number(trace_value(bytes, size, reg->flags & VFU_REG_BIG_ENDIAN), digits), width);
+    compose(text, "%s %s%s%s (%s %s %s%s", write ? "write" : "read", name, *fields ? "." : "", fields,
+            place(trace, reg->region, offset, at), write ? "<-" : "->",
+            number(trace_value(bytes, size, reg->flags & VFU_REG_BIG_ENDIAN), digits), width);
+    if (write && regmap_has_lock(trace->map, cell)) {
+        end_write(trace, "");
+        end_range(trace);
+        strcpy(trace->write, text);
+    } else {
+        trace_line(trace, "%s)", text);
+    }
 }
 
 void trace_bytes(struct trace *trace, const char *name, uint32_t region, uint64_t offset, uint32_t size,

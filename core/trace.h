@@ -30,9 +30,12 @@ void trace_forget(struct trace *trace);
 
 /* One line. */
 void trace_line(struct trace *trace, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The `size` bytes at `offset`, which lie in the cell. */
+/* The `size` bytes at `offset`, which lie in the cell. A write of which locks decide waits for trace_judged, or for the
+ * next line, whichever is first. */
 void trace_register(struct trace *trace, const struct reg_cell *cell, uint64_t offset, uint32_t size,
                     const uint8_t *bytes, bool write);
+/* Locks have decided on the write: the line says so if it is ignored. */
+void trace_judged(struct trace *trace, const struct reg_cell *cell, bool locked);
 /* Accesses to adjoining bytes become one line. `what` is a literal. */
 void trace_range(struct trace *trace, const char *what, uint32_t region, uint64_t offset, uint32_t size, bool write);
 /* Bytes that are no register, with a note; bytes NULL: not known, `error` instead. `name` may be NULL. */

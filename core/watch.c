@@ -101,6 +101,17 @@ void watch_rung(void *ctx, const struct vfu_doorbell *bell, uint64_t value)
     size = bell->size && bell->size < span ? bell->size : (uint32_t)span;
     if (cell)
         on_register(&dev->watch, cell, bell->offset, size, size, (const uint8_t *)&little, true);
+    /* No lock decides on an event. */
+    if (cell && dev->watch.trace)
+        trace_judged(dev->watch.trace, cell, false);
+}
+
+static void judged(void *ctx, const struct reg_cell *cell, bool locked)
+{
+    const struct watch *watch = ctx;
+
+    if (watch->trace)
+        trace_judged(watch->trace, cell, locked);
 }
 
 /* ---- on and off --------------------------------------------------------------------------------------------- */
@@ -166,6 +177,8 @@ static int start_lines(struct device *dev, const struct watch_options *options)
         error = trace_new(&watch->trace, dev->name, dev->map, bar, &dev->loop, NULL, NULL);
     if (watch->trace)
         irq_on_send(dev->irq, interrupt_sent, watch);
+    if (watch->trace && watch->map)
+        regmap_on_judged(watch->map, judged, watch);
     if (options->spin && !error)
         error = spin_new(&watch->spin, dev->name, dev->map, &dev->loop, options->spin, NULL, NULL);
     return error;
@@ -193,6 +206,8 @@ static void stop_lines(struct device *dev)
 {
     if (dev->irq)
         irq_on_send(dev->irq, NULL, NULL);
+    if (dev->watch.map)
+        regmap_on_judged(dev->watch.map, NULL, NULL);
     trace_free(dev->watch.trace);
     spin_free(dev->watch.spin);
     dev->watch.trace = NULL;

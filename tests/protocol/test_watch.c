@@ -213,6 +213,33 @@ static void accesses_are_named(void **state)
     assert_int_equal(rig_said(&rig, "edu: the driver read bar0+0x44 5 times (4 bytes); no register there"), 1);
 }
 
+/* In virtual time the transfer goes on for ever, and the registers of it stay locked. */
+static void ignored_writes_are_marked(void **state)
+{
+    struct vfuc *c;
+
+    (void)state;
+    rig_start(&rig, "--plugin", "$lua", "--socket-path", "@s", "--clock", "virtual", "-v", NULL);
+    c = rig_client(&rig, "s");
+    assert_int_equal(vfuc_put(c, 0, 0x80, 8, 0x1000), 0);
+    assert_int_equal(vfuc_put(c, 0, CMD, 8, 1), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(vfuc_put(c, 0, 0x80, 8, 0x55), 0);
+    assert_int_equal(vfuc_put(c, 0, 0x80, 4, 0x66), 0);
+    assert_int_equal(vfuc_put(c, 0, CMD, 8, 0), 0);
+    assert_int_equal(vfuc_put(c, 0, 4, 4, 7), 0);
+    vfuc_free(c);
+    assert_true(rig_says(&rig, "the client has gone"));
+    assert_int_equal(rig_stop(&rig, SIGTERM), 0);
+    assert_int_equal(rig_said(&rig, "edu: write SRC (0x80 <- 0x1000)\n"), 1);
+    assert_int_equal(rig_said(&rig, "edu: write CMD.RUN=1 DIR=to_device (0x98 <- 1)\n"), 1);
+    assert_int_equal(rig_said(&rig, "edu: write SRC (0x80 <- 0x55, ignored: locked)\n"), 1);
+    assert_int_equal(rig_said(&rig, "edu: ... 2 more times\n"), 1);
+    assert_int_equal(rig_said(&rig, "edu: write SRC (0x80 <- 0x66, 4 bytes, ignored: locked)\n"), 1);
+    assert_int_equal(rig_said(&rig, "edu: write CMD.DIR=to_device (0x98 <- 0, ignored: locked)\n"), 1);
+    assert_int_equal(rig_said(&rig, "edu: write LIVE (0x4 <- 7)\n"), 1);
+}
+
 /* A level is told without accesses; nothing is told without either. */
 static void quiet_unless_asked(void **state)
 {
@@ -293,6 +320,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(each_way_is_counted, open_rig, close_rig),
         cmocka_unit_test_setup_teardown(signals_are_borne, open_rig, close_rig),
         cmocka_unit_test_setup_teardown(accesses_are_named, open_rig, close_rig),
+        cmocka_unit_test_setup_teardown(ignored_writes_are_marked, open_rig, close_rig),
         cmocka_unit_test_setup_teardown(quiet_unless_asked, open_rig, close_rig),
         cmocka_unit_test_setup_teardown(polling_is_found, open_rig, close_rig),
         cmocka_unit_test_setup_teardown(misses_cost_nothing, open_rig, close_rig),
