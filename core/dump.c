@@ -189,6 +189,8 @@ static struct regdump_device about(const struct device *dev)
 
     for (uint32_t i = 0; i < REGMAP_REGIONS; i++)
         about.region_size[i] = dev->description.region_size[i];
+    for (uint32_t i = 0; i < dev->description.nbars; i++)
+        about.widths[dev->description.bars[i].index] = (uint8_t)dev->description.bars[i].access_sizes;
     return about;
 }
 

@@ -207,14 +207,29 @@ static json_t *json_groups(const struct regdump_view *view)
     return list;
 }
 
+static json_t *json_widths(uint8_t widths)
+{
+    json_t *list = json_array();
+
+    for (int width = 1; list && width <= 8; width *= 2) {
+        if (widths && !(widths & width))
+            continue;
+        if (append(list, json_integer(width)))
+            continue;
+        json_decref(list);
+        return NULL;
+    }
+    return list;
+}
+
 static json_t *json_regions(const struct regdump_view *view)
 {
     json_t *list = json_array();
 
     for (uint32_t i = 0; list && i < REGMAP_REGIONS; i++) {
         if (!view->about->region_size[i] ||
-            append(list, json_pack("{s:s, s:i, s:o}", "name", regdump_region(i), "index", (int)i, "size",
-                                   hex(view->about->region_size[i]))))
+            append(list, json_pack("{s:s, s:i, s:o, s:o}", "name", regdump_region(i), "index", (int)i, "size",
+                                   hex(view->about->region_size[i]), "widths", json_widths(view->about->widths[i]))))
             continue;
         json_decref(list);
         return NULL;

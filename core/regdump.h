@@ -8,7 +8,8 @@
  *
  *   version    1; goes up when a key changes its meaning or goes away, not when one is added
  *   device     name, doc, vendor, device
- *   regions    those of the device, by index: name ("bar0" to "bar5", "rom", "config"), index, size
+ *   regions    those of the device, by index: name ("bar0" to "bar5", "rom", "config"), index, size, widths (a list of the bytes
+ *              that an access may have, of 1, 2, 4, 8)
  *   groups     as declared: name, region (a name), offset, count, stride
  *   registers  as declared: name, region (a name), offset (in the region, or in the group), size (bytes), access,
  *              count and stride (null: no array), group (a name, or null), reset, doc, flags (a list of "sticky",
@@ -32,6 +33,7 @@ struct regdump_device {
     const char *doc; /* NULL: none */
     uint16_t vendor, device;
     uint64_t region_size[REGMAP_REGIONS];
+    uint8_t widths[REGMAP_REGIONS]; /* 1 | 2 | 4 | 8; 0 means all of them */
 };
 
 /* format: "json", "header", "markdown" or "svd". 0; -EINVAL: another format; -ENOMEM; -EIO. */

@@ -98,3 +98,24 @@ t.test("hooks run", function() t.eq(seen, { "before" }) end)
 t.test("no test in a test", function()
   t.raises(function() t.test("inner", function() end) end, "a test in a test")
 end)
+
+t.test("registers wider than their region's accesses", function()
+  local dut = t.device("narrow.lua")
+  local r = dut.regs
+  r.WIDE.value = 0x1122334455667788
+  t.eq(r.WIDE.value, 0x1122334455667788)
+  t.eq(dut:read("bar0", 0x0c), 0x11223344)
+  r.WIDE.HIGH = 0xffffffff
+  t.eq({ r.WIDE.HIGH, r.WIDE.LOW }, { 0xffffffff, 0x55667788 })
+  r.BIG.value = 0x1122334455667788
+  t.eq({ r.BIG.value, dut:read("bar0", 0x10) }, { 0x1122334455667788, 0x44332211 })
+  r.LAST.value = -2
+  r.WORD.value = 0xa1b2c3d4
+  t.eq({ r.LAST.value, r.WORD.value }, { -2, 0xa1b2c3d4 })
+  r.RING[1].value = 5 << 56
+  t.eq(r.RING[1].value, 5 << 56)
+  t.eq(dut:eval("self.writes"), '"fffffffffffffffe c3d4 a1b2c3d4 "')
+  -- there is no width for it: as any access that the region does not take
+  r.HALF.value = 7
+  t.eq(r.HALF.value, 0)
+end)

@@ -59,6 +59,7 @@ static const struct vfu_reg regs[] = {
 static struct regdump_device about = {
     .name = "16550-test", .doc = EVIL, .vendor = 0x1234, .device = 0x11e8,
     .region_size = { [0] = 4096, [2] = UINT64_C(1) << 40, [7] = 256 },
+    .widths = { [2] = 4 | 8 },
 };
 
 static struct regmap *new_map(void)
@@ -191,6 +192,9 @@ static void test_json_device(void **state)
     assert_int_equal(integer_at(json_array_get(list, 1), "index"), 2);
     assert_string_equal(string_at(json_array_get(list, 1), "size"), "0x10000000000");
     assert_string_equal(string_at(json_array_get(list, 2), "name"), "config");
+    assert_int_equal(json_array_size(json_object_get(json_array_get(list, 0), "widths")), 4);
+    assert_int_equal(json_array_size(json_object_get(json_array_get(list, 1), "widths")), 2);
+    assert_int_equal(json_integer_value(json_array_get(json_object_get(json_array_get(list, 1), "widths"), 1)), 8);
     list = json_object_get(root, "groups");
     assert_int_equal(json_array_size(list), 3);
     assert_string_equal(string_at(json_array_get(list, 0), "offset"), "0x100");

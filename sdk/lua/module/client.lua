@@ -173,14 +173,32 @@ local function field_bits(field, label, value)
   return bits
 end
 
+-- In one access, or where its region takes none so wide, in as few as there can be, lowest address first.
+local function width_at(reg, offset, left)
+  local width = 8
+  while width > 0 and (width > left or not reg.widths[width] or offset % width ~= 0) do width = width // 2 end
+  return width > 0 and width or left -- which the device will refuse, or answer as it does what it does not take
+end
+
 local function reg_read(dut, reg, offset)
-  local value = checked(dut.conn:get(reg.region, offset, reg.size))
+  local value, done = 0, 0
+  while done < reg.size do
+    local width = width_at(reg, offset + done, reg.size - done)
+    value = value | checked(dut.conn:get(reg.region, offset + done, width)) << 8 * done
+    done = done + width
+  end
   return reg.big_endian and swap(value, reg.size) or value
 end
 
 local function reg_write(dut, reg, offset, value)
+  local done = 0
   value = bits_of(value, reg.size)
-  checked(dut.conn:put(reg.region, offset, reg.size, reg.big_endian and swap(value, reg.size) or value))
+  if reg.big_endian then value = swap(value, reg.size) end
+  while done < reg.size do
+    local width = width_at(reg, offset + done, reg.size - done)
+    checked(dut.conn:put(reg.region, offset + done, width, value >> 8 * done & ones(8 * width)))
+    done = done + width
+  end
 end
 
 local function register(dut, reg, offset, label)
@@ -252,11 +270,21 @@ local function namespace(what, list, make)
   })
 end
 
-local function read_register(entry)
+local all_widths = { [1] = true, [2] = true, [4] = true, [8] = true }
+
+local function read_widths(map)
+  local of = {}
+  for _, region in ipairs(map.regions or {}) do
+    of[region.name] = region.widths and set(table.unpack(region.widths))
+  end
+  return of
+end
+
+local function read_register(entry, widths_of)
   local reg = {
     name = entry.name, where = entry.region, region = region_of(entry.region), offset = math.tointeger(tonumber(entry.offset)),
     size = entry.size, access = entry.access, count = entry.count, stride = entry.stride and math.tointeger(tonumber(entry.stride)),
-    fields = {},
+    widths = widths_of[entry.region] or all_widths, fields = {},
   }
   for _, name in ipairs(entry.flags or {}) do reg[name] = true end
   for _, f in ipairs(entry.fields or {}) do
@@ -272,14 +300,14 @@ end
 
 -- The object of --dump=json as { NAME = register or group }.
 local function read_map(map)
-  local top, groups = {}, {}
+  local top, groups, widths_of = {}, {}, read_widths(map)
   for _, g in ipairs(map.groups or {}) do
     groups[g.name] = { name = g.name, count = g.count, stride = math.tointeger(tonumber(g.stride)),
       offset = math.tointeger(tonumber(g.offset)), registers = {} }
     top[g.name] = groups[g.name]
   end
   for _, entry in ipairs(map.registers or {}) do
-    local reg = read_register(entry)
+    local reg = read_register(entry, widths_of)
     if entry.group then groups[entry.group].registers[reg.name] = reg else top[reg.name] = reg end
   end
   return top
