@@ -19,3 +19,13 @@ t.test("bits that mean nothing report nothing", function(dut)
   dut.regs.EVENT.value = 0xf8
   t.no(dut:log():find("report", 1, true))
 end)
+
+t.test("it goes on in another process", function(dut)
+  dut.regs.EVENT.value = 1
+  local other = t.device()
+  other:load(dut:save(true))
+  t.eq(other.regs.EVENT.value, 7)
+  other.regs.EVENT.value = 2
+  t.match(other:log(), "report: crash_loaded")
+  t.no(other:log():find("panicked", 1, true))
+end)

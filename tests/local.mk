@@ -262,7 +262,7 @@ GUEST_TOOLS = \
 VIRTIO_TESTS = tests/virtio/driver.lua tests/virtio/blk.lua tests/virtio/blk_test.lua tests/virtio/net.lua tests/virtio/net_test.lua
 
 EXTRA_DIST += $(SCRIPT_TESTS) $(VIRTIO_TESTS) $(GUEST_TESTS) $(GUEST_TOOLS) tests/driver.sh tests/summary.sh
-EXTRA_DIST += tests/client/names_test.lua tests/client/narrow.lua
+EXTRA_DIST += tests/client/moved_test.lua tests/client/names_test.lua tests/client/narrow.lua
 
 # Everything that make check runs, built and not run. A make of its own: "all" is one too, and two at a time would
 # build the same archives.

@@ -10,3 +10,17 @@ t.test("the second interrupt is lost", function(dut)
     dut.regs.ACK.value = 1
   end
 end)
+
+t.test("counting goes on in another device", function(dut)
+  dut.regs.RAISE.value = 1
+  t.ok(dut:wait_irq(0))
+  local other = t.device()
+  other:load(dut:save(true))
+  t.eq(other.regs.IRQ.value, 1)
+  other.regs.ACK.value = 1
+  other.regs.RAISE.value = 1
+  t.no(other:wait_irq(0, 0.05))
+  other.regs.ACK.value = 1
+  other.regs.RAISE.value = 1
+  t.ok(other:wait_irq(0))
+end)

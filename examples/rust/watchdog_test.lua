@@ -43,3 +43,20 @@ t.test("it bites, once", function(dut)
   t.eq(r.BITES.value, 1, "sticky")
   t.eq(r.TIMEOUT.value, 1000)
 end)
+
+t.test("what is left of its time goes along to another process", function(dut)
+  local other = t.device()
+  t.advance(0)
+  other:advance(100) -- another clock
+  dut.regs.TIMEOUT.value = 600000
+  dut.regs.CONTROL.value = 3
+  t.advance(599)
+  other:load(dut:save(true))
+  t.eq(other.regs.LEFT.value, 1000)
+  other:advance(0.999)
+  t.eq(other.regs.STATUS.BITE, false)
+  other:advance(0.001)
+  t.eq(other.regs.STATUS.BITE, true)
+  t.eq(other.regs.BITES.value, 1)
+  t.ok(other:wait_irq(0))
+end)
