@@ -34,7 +34,13 @@ static json_t *live_ask(const struct session *s, json_t *request)
     char *text = json_dumps(request, JSON_COMPACT);
     const char *reply = NULL;
     json_t *answer = NULL;
-    int error = text ? vfuc_control_call(s->control, text, &reply) : -ENOMEM;
+    int error;
+
+    if (!request) { /* the library of JSON takes nothing else */
+        fputs("vfu-client: an argument is not UTF-8\n", stderr);
+        return NULL;
+    }
+    error = text ? vfuc_control_call(s->control, text, &reply) : -ENOMEM;
 
     free(text);
     json_decref(request);
@@ -162,16 +168,33 @@ static json_t *live_collect(const struct session *s, json_t *names)
     return all;
 }
 
+/* Whether the name is that of a register, or of an array or a group that has some. */
+static bool live_has(const json_t *regs, const char *name)
+{
+    size_t i, n = strlen(name);
+    json_t *reg;
+
+    json_array_foreach((json_t *)(uintptr_t)regs, i, reg) {
+        const char *full = live_text(reg, "name");
+
+        if (!strncmp(full, name, n) && (!full[n] || full[n] == '[' || full[n] == '.'))
+            return true;
+    }
+    return false;
+}
+
 static int live_regs(const struct session *s, int argc, char **argv)
 {
     json_t *names = argc ? json_array() : NULL, *all;
-    int status = 0;
+    int status = 0, lacks = 0;
 
     for (int i = 0; i < argc; i++)
         json_array_append_new(names, json_string(argv[i]));
     all = live_collect(s, names);
-    if (all && argc && json_array_size(all) == 0) {
-        fprintf(stderr, "vfu-client: %s: the device has no register, array or group %s\n", s->live->socket, argv[0]);
+    while (all && lacks < argc && live_has(all, argv[lacks]))
+        lacks++;
+    if (all && lacks < argc) {
+        fprintf(stderr, "vfu-client: %s: the device has no register, array or group %s\n", s->live->socket, argv[lacks]);
         status = EXIT_FAILURE;
     } else if (all && s->live->json) {
         json_t *object = json_pack("{s:O}", "registers", all);

@@ -433,6 +433,8 @@ int main(int argc, char **argv)
             return 0;
         default:
             /* getopt_long has said what is wrong. */
+            if (optopt >= '0' && optopt <= '9')
+                fputs("A number has no sign here; what begins with a dash all the same goes behind --.\n", stderr);
             fputs("Try 'vfu-client --help'.\n", stderr);
             return EXIT_USAGE;
         }
