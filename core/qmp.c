@@ -256,11 +256,17 @@ static bool not_qmp(struct qmp_link *link, const char *why)
     return false;
 }
 
-static const char *description(const json_t *error)
+/* One line, whatever they send: it becomes a line of the log. NULL: no memory. */
+static char *description(const json_t *error)
 {
     const char *text = json_string_value(json_object_get(error, "desc"));
+    char *line = strdup(text ? text : "an error without a description");
 
-    return text ? text : "an error without a description";
+    for (char *at = line; at && *at; at++) {
+        if ((unsigned char)*at < 0x20)
+            *at = ' ';
+    }
+    return line;
 }
 
 static bool take_answer(struct qmp_link *link, const json_t *message)
@@ -277,9 +283,7 @@ static bool take_answer(struct qmp_link *link, const json_t *message)
 
         end_first(link, text ? 0 : -ENOMEM, text);
     } else {
-        char *text = strdup(description(error));
-
-        end_first(link, -EREMOTEIO, text);
+        end_first(link, -EREMOTEIO, description(error));
     }
     return link->first ? send_first(link) : true;
 }
@@ -288,6 +292,7 @@ static bool take_answer(struct qmp_link *link, const json_t *message)
 static bool take_message(struct qmp_link *link, const json_t *message)
 {
     const json_t *error;
+    char *text;
 
     if (link->state == GREETING) {
         if (!json_is_object(json_object_get(message, "QMP")))
@@ -300,8 +305,12 @@ static bool take_message(struct qmp_link *link, const json_t *message)
     if (link->state == READY)
         return take_answer(link, message);
     error = json_object_get(message, "error");
-    if (error || !json_object_get(message, "return"))
-        return not_qmp(link, error ? description(error) : "no reply to qmp_capabilities");
+    if (error || !json_object_get(message, "return")) {
+        text = error ? description(error) : NULL;
+        (void)not_qmp(link, text ? text : "no reply to qmp_capabilities");
+        free(text);
+        return false;
+    }
     link->state = READY;
     return send_first(link);
 }

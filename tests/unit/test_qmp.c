@@ -263,6 +263,12 @@ static void test_refused_by_qemu(void **state)
     assert_int_equal(last_status, -EREMOTEIO);
     assert_string_equal(last_text, "The command nonsense has not been found");
     odd_assert_said_once("dut: qmp: nonsense: The command nonsense has not been found");
+    assert_int_equal(ask("two", NULL, 0), 0); /* what it says is one line of the log */
+    greet();
+    expect("{\"execute\":\"two\",\"id\":2}");
+    say("{\"id\": 2, \"error\": {\"desc\": \"no\\nvfu-host: dut: all is well\\u001b[2J\"}}\n");
+    await_results(2);
+    assert_string_equal(last_text, "no vfu-host: dut: all is well [2J");
 }
 
 static void test_nobody_there(void **state)
