@@ -3,8 +3,8 @@
  * streamkind - what a stream can be: "pty[:LINK]", "unix:PATH[,connect]", "file:PATH[,truncate]", "null". Part of
  * stream.h: `start` runs on main's thread before the device's loop does, or on the device's; all else on the device's.
  *
- * What stands at a path already is replaced only where it is a leftover: a socket at which nobody answers, a symbolic
- * link. And only what is still the one made here is removed at the end.
+ * What stands at a path already is replaced only where it is a leftover: a socket at which nobody answers, a link to a
+ * terminal. And only what is still the one made here is removed at the end.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +20,7 @@
 
 #include "core/stream_private.h"
 
+#define PTS "/dev/pts/"
 #define RETRY_FIRST UINT64_C(100000000)
 #define RETRY_MOST UINT64_C(2000000000)
 
@@ -112,6 +113,14 @@ static void pty_lost(struct stream *s)
         pty_look(&s->retry);
 }
 
+/* A link to some terminal, as a host that was killed leaves it behind. */
+static bool is_leftover(const char *path)
+{
+    char points[sizeof PTS] = "";
+
+    return readlink(path, points, sizeof points - 1) > 0 && !strcmp(points, PTS);
+}
+
 /* The link stands in place at once, over one that was left behind. */
 static int make_link(const struct stream *s)
 {
@@ -119,8 +128,8 @@ static int make_link(const struct stream *s)
     struct stat st;
     int error;
 
-    if (lstat(s->path, &st) == 0 && !S_ISLNK(st.st_mode)) {
-        log_error(s->all->who, "%s is no symbolic link, and is left as it is: choose another one for the terminal", s->path);
+    if (lstat(s->path, &st) == 0 && !is_leftover(s->path)) {
+        log_error(s->all->who, "%s is no link to a terminal, and is left as it is: choose another path for the link", s->path);
         return -EEXIST;
     }
     if (snprintf(beside, sizeof beside, "%s.%d", s->path, (int)getpid()) >= (int)sizeof beside)
@@ -354,7 +363,8 @@ static int file_start(struct stream *s)
     int fd = open(s->path, flags, 0666), error = fd < 0 ? -errno : 0;
     struct stat st;
 
-    if (!error && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))) {
+    /* ENXIO: a FIFO that nobody reads, or a socket */
+    if (error == -ENXIO || error == -EISDIR || (!error && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)))) {
         log_error(s->all->who, "%s is no plain file: a stream that is something else is pty or unix:PATH", s->path);
         drop(&fd);
         return -EINVAL;

@@ -40,6 +40,7 @@ SCRIPT_TESTS = \
 	tests/protocol/vfu-client.test \
 	tests/readme.test \
 	tests/report.test \
+	tests/stream.test \
 	tests/testdev.test \
 	tests/trace.test \
 	tests/tutorial.test

@@ -382,7 +382,12 @@ static void test_places(void **state)
     assert_int_equal(open_as(&me, "unix:", "", &stream), -EEXIST);
     odd_assert_said_once("is no socket, and is left as it is");
     assert_int_equal(open_as(&me, "pty:", "", &stream), -EEXIST);
-    odd_assert_said_once("is no symbolic link, and is left as it is");
+    odd_assert_said_once("is no link to a terminal, and is left as it is");
+    unlink(path);
+    assert_int_equal(symlink("/somebody/s", path), 0);
+    assert_int_equal(open_as(&me, "pty:", "", &stream), -EEXIST);
+    assert_int_equal(odd_said("is no link to a terminal, and is left as it is"), 2);
+    assert_int_equal(lstat(path, &st), 0);
     unlink(path);
     stream = make("unix:", "");
     /* The same words by another owner are the same stream; other words for it are somebody else. */
@@ -451,7 +456,7 @@ static void test_pty(void **state)
     int fd, second;
 
     (void)state;
-    assert_int_equal(symlink("/nowhere", path), 0); /* left behind by another one */
+    assert_int_equal(symlink("/dev/pts/999999", path), 0); /* left behind by another one */
     stream = make("pty:", "");
     odd_assert_said_once("its terminal is /dev/pts/");
     steps();
@@ -542,7 +547,8 @@ static void test_file(void **state)
     close(fd);
     unlink(path);
     assert_int_equal(mkfifo(path, 0600), 0);
-    assert_true(open_as(&me, "file:", "", &stream) < 0);
+    assert_int_equal(open_as(&me, "file:", "", &stream), -EINVAL);
+    odd_assert_said_once("is no plain file");
 }
 
 static void test_no_file(void **state)
