@@ -19,6 +19,7 @@ local uart = vfu.device("serial-16550", {
   state  = {
     divisor = 12, fcr = 0, cause = 1, asserted = false,
     rx = "", errors = "", heard = 0.0, waiting = false, timeout = false, arriving = false, burst = 0, held = false,
+    ready = false, -- RTS has been raised, so it says something when it is down
     tx = "", shift = -1, sending = false, empty = false, busy = false, later = false,
   },
 })
@@ -133,9 +134,14 @@ local function receive(self, chars, error)
   show(self)
 end
 
+-- The other end sends nothing while RTS is down, if the guest makes use of RTS at all; nor does loopback let it in.
+local function shut(self)
+  return self.MCR.LOOP or self.ready and not self.MCR.RTS
+end
+
 -- What fits, and no more: the rest waits in the stream, and its peer waits in turn.
 local function fill(self)
-  if self.MCR.LOOP or paced or self.held then return end
+  if paced or self.held or shut(self) then return end
   local room = capacity(self) - #self.rx
   if room == 0 then return end
   local data, broken = port:read(room)
@@ -145,7 +151,7 @@ end
 
 -- At the line's speed nobody asks whether there is room: what comes too early is lost, and LSR.OE says so.
 local function listen(self)
-  if paced and not self.arriving and not self.MCR.LOOP and port:waiting() > 0 then
+  if paced and not self.arriving and not shut(self) and port:waiting() > 0 then
     self.arriving = true
     self:after(char_time(self), "arrive")
   end
@@ -153,7 +159,7 @@ end
 
 function uart.event:arrive()
   self.arriving = false
-  if self.MCR.LOOP then return end
+  if shut(self) then return end
   local data, broken = port:read(1)
   if broken then receive(self, "\0", BROKEN) elseif data ~= "" then receive(self, data) end
   listen(self)
@@ -176,6 +182,7 @@ function uart.event:line()
   if self.later and self.tx == "" and self.shift < 0 then self.empty = true end
   self.later, self.busy, self.held, self.burst = false, false, false, 0
   fill(self)
+  listen(self)
   update(self)
 end
 
@@ -345,11 +352,10 @@ end
 
 function uart.write:MCR(new, old)
   if old & ~new & 1 ~= 0 and new & 0x10 == 0 and self.params.hangup then port:hang_up() end
+  if new & 0x12 == 2 then self.ready = true end
   modem(self)
-  if old & ~new & 0x10 ~= 0 then
-    fill(self)
-    listen(self)
-  end
+  fill(self)
+  listen(self)
   update(self)
 end
 
@@ -374,11 +380,18 @@ end
 function uart.on:reset()
   self.divisor, self.fcr, self.cause, self.asserted = 12, 0, 1, false
   self.rx, self.errors, self.heard, self.waiting, self.timeout, self.arriving = "", "", 0.0, false, false, false
-  self.tx, self.shift, self.sending, self.empty = "", -1, false, false
+  self.ready, self.tx, self.shift, self.sending, self.empty = false, "", -1, false, false
   self.burst, self.held, self.busy, self.later = 0, false, false, false
   self.MSR.value = outside(self)
+  self:after(0, "line") -- not at once: a state that is loaded comes behind a reset, and would be in the place of what is read
+end
+
+-- The line may be another one by now.
+function uart.on:load()
+  modem(self)
   fill(self)
   listen(self)
+  update(self)
 end
 
 return uart

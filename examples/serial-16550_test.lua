@@ -303,6 +303,39 @@ terminal("what has no room waits outside", {}, function(dut, file)
   t.eq(dut.regs.LSR.value, 0x60)
 end)
 
+terminal("RTS holds the other end back, once it has been raised", {}, function(dut, file)
+  local function comes(text)
+    local got = ""
+    t.eventually(function()
+      got = got .. receive(dut)
+      return got == text
+    end)
+  end
+  local function nothing_comes()
+    for _ = 1, 20 do t.eq(dut.regs.LSR.value & 1, 0) end
+  end
+  dut.regs.LCR.value, dut.regs.IIR.value = 3, 1
+  file:write("a")
+  comes("a") -- it has never been up: this guest knows nothing of it
+  dut.regs.MCR.RTS = true
+  file:write("b")
+  comes("b")
+  dut.regs.MCR.RTS = false
+  file:write("cd")
+  nothing_comes()
+  dut.regs.MCR.value = 0x12 -- in loopback the pin is down, whatever the bit says
+  nothing_comes()
+  local state = dut:save()
+  dut:load(state)
+  dut.regs.MCR.value = 0
+  nothing_comes()
+  dut.regs.MCR.value = 2
+  comes("cd")
+  dut:reset()
+  file:write("e")
+  comes("e")
+end)
+
 terminal("a user who goes hangs up", {}, function(dut, file)
   t.eq(dut.regs.MSR.value & 0xf0, 0xb0)
   dut.regs.MSR.value = 0
