@@ -64,7 +64,8 @@ guest_host()
 {
     local i
     guest_socket=$guest_work/device.sock
-    "$VFU_HOST" --plugin "$@" --socket-path "$guest_socket" </dev/null >"$guest_work/host.log" 2>&1 &
+    : >"$guest_work/host.log"
+    "$VFU_HOST" --plugin "$@" --socket-path "$guest_socket" </dev/null >>"$guest_work/host.log" 2>&1 &
     guest_host_pid=$!
     for ((i = 0; i < 200; i++)); do
         [ ! -S "$guest_socket" ] || return 0
@@ -152,6 +153,33 @@ guest_stop()
     status=$?
     guest_boot_pid=
     return $status
+}
+
+# guest_hammer LABEL: a client that does its worst, for VFU_HAMMER_SECONDS; what it leaves behind is for the guest that
+# comes then. What it has touched and the log has said is forgotten.
+guest_hammer()
+{
+    if "$VFU_BUILDDIR/vfu-client" "$guest_socket" hammer "${VFU_HAMMER_SECONDS:-3}" >"$guest_work/output" 2>&1; then
+        guest_case ok "$1: the host answers correctly after it has been hammered"
+    else
+        guest_case not_ok "$1: the host answers correctly after it has been hammered"
+        sed 's/^/# /' "$guest_work/output"
+    fi
+    "$VFU_BUILDDIR/vfu-client" "$guest_socket" coverage reset >/dev/null 2>&1
+    : >"$guest_work/host.log"
+}
+
+# guest_met_nothing LABEL: by the coverage that the host has noted in $guest_work/coverage.json
+guest_met_nothing()
+{
+    if grep -q '"unmodelled": *\[' "$guest_work/coverage.json" &&
+        ! grep '"unmodelled": *\[' "$guest_work/coverage.json" | grep -qv '"unmodelled": *\[\]'; then
+        guest_case ok "$1: the drivers have touched nothing that is not there"
+    else
+        guest_case not_ok "$1: the drivers have touched nothing that is not there"
+        grep -A 20 '"unmodelled"' "$guest_work/coverage.json" | sed 's/^/# /'
+    fi
+    rm -f "$guest_work/coverage.json"
 }
 
 # guest_failed LABEL: the host did not come up

@@ -7,6 +7,7 @@ without a number, for each thing that it tries. The guest's end is serial-16550.
   reboot         have it boot again
   rebind         have it unbind its driver and bind it again
   shell          log in, use the shell, log out; log in again and hang up
+  stall          it stops reading, while much is sent to it; nothing is lost
   bulk N         N bytes each way, with checksums
   end            have it end
 """
@@ -119,6 +120,22 @@ def shell(line):
     line.open()
 
 
+def same(who, theirs, data):
+    mine = hashlib.sha256(data).hexdigest()
+    if theirs != mine:
+        raise ValueError(f"{who} {theirs}, not {mine}")
+    return mine
+
+
+def stall(line):
+    data = os.urandom(65536)
+    line.ready()
+    line.send(b"stall %d\n" % len(data))
+    line.until(b"NOW\n")
+    line.send(data)
+    same("the guest has got", line.until(b"\n").decode(), data)
+
+
 def bulk(line, size):
     data = os.urandom(size)
     line.ready()
@@ -126,19 +143,17 @@ def bulk(line, size):
     line.until(b"NOW\n")
     start = time.monotonic()
     line.send(data)
+    for n in range(0, size, 65536):
+        line.until(b"%d\n" % (n + 65536))
     their = line.until(b"\n").decode()
     there = time.monotonic()
-    mine = hashlib.sha256(data).hexdigest()
-    if their != mine:
-        raise ValueError(f"the guest has got {their}, not {mine}")
+    print(f"# {size} bytes to the guest in {there - start:.1f} s: {same('the guest has got', their, data)}", flush=True)
     while len(line.have) < size:
         line.some()
     back = time.monotonic()
     data, line.have = line.have[:size], line.have[size:]
-    their, mine = line.until(b"\n").decode(), hashlib.sha256(data).hexdigest()
-    if their != mine:
-        raise ValueError(f"the guest has sent {their}, not {mine}")
-    print(f"# {size} bytes: {there - start:.1f} s to the guest, {back - there:.1f} s back", flush=True)
+    their = line.until(b"\n").decode()
+    print(f"# {size} bytes back in {back - there:.1f} s: {same('the guest has sent', their, data)}", flush=True)
 
 
 def end(line):
@@ -147,7 +162,7 @@ def end(line):
 
 
 def main(path, *words):
-    steps = {f.__name__: f for f in (flood, reboot, rebind, shell, bulk, end)}
+    steps = {f.__name__: f for f in (flood, reboot, rebind, shell, stall, bulk, end)}
     line, words = Line(path), list(words)
     while words:
         word = words.pop(0)
