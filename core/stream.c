@@ -476,8 +476,10 @@ int stream_send_break(struct streams *all, struct vfu_stream *handle)
         return -ENOTSUP;
     if (!s->peer || handle != s->handles)
         return 0;
-    if (s->out.used + 3 > STREAM_OUT)
+    if (s->out.used + 3 > STREAM_OUT) {
+        s->full = true;
         return -EAGAIN;
+    }
     ring_put(&s->out, STREAM_OUT, (const uint8_t *)"\xff\0\0", 3);
     stream_schedule(all);
     return 0;

@@ -20,6 +20,7 @@ local uart = vfu.device("serial-16550", {
     divisor = 12, fcr = 0, cause = 1, asserted = false,
     rx = "", errors = "", heard = 0.0, waiting = false, timeout = false, arriving = false, burst = 0, held = false,
     ready = false, -- RTS has been raised, so it says something when it is down
+    breaking = false, -- a break has begun for which the stream has had no room
     tx = "", shift = -1, sending = false, empty = false, busy = false, later = false,
   },
 })
@@ -56,6 +57,7 @@ local THRE <const>, TEMT <const> = 0x20, 0x40
 
 local port = vfu.stream(uart.params.chardev)
 local paced = uart.params.pace == "baud"
+local marked = uart.params.chardev:find(",marks", 1, true) ~= nil
 
 local function fifo(self)     return self.fcr & 1 == 1 end
 local function capacity(self) return fifo(self) and 16 or 1 end
@@ -168,13 +170,18 @@ end
 
 -- No line is endless: a driver that takes characters while there are some has to find none now and then, or its interrupt
 -- handler never ends. So behind a burst the next ones come when LSR has shown that there are none, and those that are
--- sent count as gone when IIR has shown that all is done; or else after the time that a FIFO takes on the line.
+-- sent count as gone when IIR has shown that all is done; or else after the time that a FIFO takes on the line, but for
+-- lines that are very slow: each pause leaves a timer behind.
 local BURST <const> = 64
+
+local function pause(self)
+  return math.min(16 * char_time(self), 0.02)
+end
 
 local function hold(self)
   if not paced and not self.held and self.burst >= BURST then
     self.held = true
-    self:after(16 * char_time(self), "line")
+    self:after(pause(self), "line")
   end
 end
 
@@ -201,7 +208,12 @@ local function deliver(self, byte)
     receive(self, char)
     return true
   end
-  return port:write(char) == 1
+  return not self.breaking and port:write(char) == 1
+end
+
+-- A break that finds no room goes before all that is sent behind it.
+local function send_break(self)
+  self.breaking = marked and not port:send_break()
 end
 
 local function pump(self)
@@ -222,6 +234,11 @@ local function pump(self)
                    (self.tx == "" and self.shift < 0 and TEMT or 0)
 end
 
+local function resume(self)
+  if self.breaking then send_break(self) end
+  pump(self)
+end
+
 function uart.event:sent()
   self.sending = false
   pump(self)
@@ -229,7 +246,7 @@ function uart.event:sent()
 end
 
 function port.writable(self)
-  pump(self)
+  resume(self)
   update(self)
 end
 
@@ -238,7 +255,7 @@ local function send(self, byte)
     self.empty = not self.busy -- gone already
     if self.busy and not self.later then
       self.later = true
-      self:after(16 * char_time(self), "line")
+      self:after(pause(self), "line")
     end
     return
   end
@@ -345,7 +362,7 @@ end
 
 function uart.write:LCR(new, old)
   if new & ~old & 0x40 ~= 0 then
-    if self.MCR.LOOP then receive(self, "\0", BROKEN) else port:send_break() end
+    if self.MCR.LOOP then receive(self, "\0", BROKEN) else send_break(self) end
   end
   update(self)
 end
@@ -380,7 +397,7 @@ end
 function uart.on:reset()
   self.divisor, self.fcr, self.cause, self.asserted = 12, 0, 1, false
   self.rx, self.errors, self.heard, self.waiting, self.timeout, self.arriving = "", "", 0.0, false, false, false
-  self.ready, self.tx, self.shift, self.sending, self.empty = false, "", -1, false, false
+  self.ready, self.breaking, self.tx, self.shift, self.sending, self.empty = false, false, "", -1, false, false
   self.burst, self.held, self.busy, self.later = 0, false, false, false
   self.MSR.value = outside(self)
   self:after(0, "line") -- not at once: a state that is loaded comes behind a reset, and would be in the place of what is read
@@ -389,6 +406,7 @@ end
 -- The line may be another one by now.
 function uart.on:load()
   modem(self)
+  resume(self)
   fill(self)
   listen(self)
   update(self)

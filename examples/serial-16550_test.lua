@@ -376,3 +376,31 @@ terminal("breaks between marked bytes, both ways", { chardev = ",marks" }, funct
   send(dut, "!")
   t.eq(file:read(1), "!")
 end)
+
+terminal("a break that has no room waits for some", { chardev = ",marks" }, function(dut, file)
+  local n = 0
+  dut.regs.LCR.value = 3
+  while dut.regs.LSR.THRE do
+    dut.regs.DATA.value = 0x55
+    n = n + 1
+  end
+  dut.regs.LCR.BREAK = true
+  dut.regs.LCR.BREAK = false
+  local got = file:read(n + 3)
+  t.eq(select(2, got:gsub("\255\0\0", "")), 1)
+  t.eq(select(2, got:gsub("U", "")), n)
+  t.eventually(function() return dut.regs.LSR.value == 0x60 end)
+end)
+
+t.test("a line that is very slow leaves no heap of timers", quiet, function(dut)
+  t.advance(0)
+  dut.regs.LCR.value = 0x83
+  dut.regs.DATA.value, dut.regs.IER.value = 0xff, 0xff
+  dut.regs.LCR.value, dut.regs.IIR.value = 3, 1
+  dut.regs.IER.value = TX
+  t.eq(dut.regs.IIR.value, 0xc2)
+  dut.regs.DATA.value = 65
+  t.no(asserted(dut))
+  t.advance(0.021) -- a character takes seconds
+  t.eq(dut.regs.IIR.value, 0xc2)
+end)

@@ -334,7 +334,7 @@ static void test_flood(void **state)
 static void test_gone_in_the_middle(void **state)
 {
     struct vfu_stream *stream = make("unix:", "");
-    static char bytes[16384];
+    static char bytes[16384 - 1]; /* with marks each has to have room for two */
     int fd;
 
     (void)state;
@@ -593,6 +593,31 @@ static void test_marks(void **state)
     close(fd);
 }
 
+/* A break that has no room is told when there is, as what is written is. */
+static void test_break_without_room(void **state)
+{
+    struct vfu_stream *stream = make("unix:", ",marks");
+    static char bytes[16384 - 1]; /* with marks each has to have room for two */
+    int fd = call();
+
+    (void)state;
+    await(stream, true, 0);
+    assert_int_equal(stream_write(&all, stream, bytes, sizeof bytes), sizeof bytes);
+    told = 0;
+    assert_int_equal(stream_send_break(&all, stream), -EAGAIN);
+    steps();
+    assert_true(told & VFU_STREAM_WRITABLE);
+    assert_int_equal(stream_send_break(&all, stream), 0);
+    steps();
+    for (size_t n = sizeof bytes + 3; n;) {
+        ssize_t some = recv(fd, bytes, sizeof bytes, 0);
+
+        assert_true(some > 0);
+        n -= (size_t)some;
+    }
+    close(fd);
+}
+
 /* ---- stopped, taken over ---- */
 
 static void test_frozen(void **state)
@@ -732,6 +757,7 @@ int main(void)
         TEST(test_half_close), TEST(test_never_reads), TEST(test_flood), TEST(test_gone_in_the_middle),
         TEST(test_hang_up),    TEST(test_places), TEST(test_connect), TEST(test_pty),
         TEST(test_pty_never_reads), TEST(test_file), TEST(test_no_file), TEST(test_marks),
+        TEST(test_break_without_room),
         TEST(test_frozen),     TEST(test_taken_over), TEST(test_not_given), TEST(test_plugin),
     };
 

@@ -830,7 +830,7 @@ struct vfu_host_qmp {
  *   write       how many it has taken, up to 16 KiB that the peer has not: 0 if there is no room, then
  *               VFU_STREAM_WRITABLE tells when there is again. Without a peer everything is taken, and is gone.
  *   look        fills in *state, whose struct_size the caller has set.
- *   send_break  -ENOTSUP without marks; -EAGAIN: no room.
+ *   send_break  -ENOTSUP without marks; -EAGAIN: no room, as of write.
  *   hang_up     ends the connection to the peer, and the next one may come. -ENOTSUP: it is no socket.
  *   close       the descriptor, and the socket or link with it. What is still open after destroy is closed.
  *

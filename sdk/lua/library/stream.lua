@@ -37,7 +37,8 @@ function Stream:waiting() end
 ---@return integer
 function Stream:room() end
 
---- Sends a break, in order with the bytes. Only of a stream with `,marks`.
+--- Sends a break, in order with the bytes. Only of a stream with `,marks`. Nil if there is no room: `writable` is called
+--- when there is again.
 ---@return true? done
 ---@return string? message
 function Stream:send_break() end
