@@ -22,7 +22,9 @@ local screen = vfu.display(params.display)
 local fb = dev:bar(0, { size = params.vgamem, prefetch = true, ram = true, mmap = true })
 
 -- 0x400 is VGA's port 0x3c0. Of VGA there is what blanks the screen, and the palette of modes with 8 bits.
-local io = dev:bar(2, { size = 4096, sizes = { 1, 2, 4 } }, {
+dev:bar(2, { size = 4096, sizes = { 1, 2, 4 } }, {
+  reg("EDID",        0x000, 1, "ro", { count = 128, doc = "what the monitor can show, EDID 1.4" }),
+
   reg("ATTRIBUTE",   0x400, 1, { doc = "3c0: index and data by turns; bit 5 of the index shows the picture",
                                  reset = 0x20 }),
   reg("MISC",        0x402, 1, "wo", { doc = "3c2: no function here" }),
@@ -91,13 +93,7 @@ end
 
 local edid = make_edid(params.xres, params.yres)
 
--- What no register covers: EDID from 0 on, then nothing.
-function io.read(_, offset, size)
-  local bytes = edid:sub(offset + 1, offset + size)
-  return (string.unpack("<I" .. size, bytes .. ("\0"):rep(size - #bytes)))
-end
-
-function io.write() end
+function dev.read:EDID(_, i) return edid:byte(i + 1) end
 
 -- ---- the picture ----
 

@@ -182,6 +182,25 @@ guest_met_nothing()
     rm -f "$guest_work/coverage.json"
 }
 
+# guest_quiet LABEL [PATTERN]...: the host, which has ended, has nothing to say of the drivers: no access that met nothing, no
+# mistake, no error. What a (grep) pattern fits is explained where it is given.
+guest_quiet()
+{
+    local label=$1 pattern
+    shift
+    grep -e ': the driver ' -e 'guest error' -e 'error:' "$guest_work/host.log" >"$guest_work/met"
+    for pattern; do
+        grep -v -e "$pattern" "$guest_work/met" >"$guest_work/rest"
+        mv "$guest_work/rest" "$guest_work/met"
+    done
+    if [ -s "$guest_work/met" ]; then
+        guest_case not_ok "$label: no access met nothing, and nothing was wrong"
+        sed 's/^/# host: /' "$guest_work/met"
+    else
+        guest_case ok "$label: no access met nothing, and nothing was wrong"
+    fi
+}
+
 # guest_failed LABEL: the host did not come up
 guest_failed()
 {
