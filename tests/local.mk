@@ -32,6 +32,7 @@ SCRIPT_TESTS = \
 	tests/client.test \
 	tests/bring-up.test \
 	tests/filter.test \
+	tests/hammer.test \
 	tests/lab.test \
 	tests/listed.test \
 	tests/manual.test \
