@@ -9,7 +9,8 @@ ROBUST_TESTS = \
 	tests/robust/test_many \
 	tests/robust/test_options \
 	tests/robust/test_process \
-	tests/robust/test_reload
+	tests/robust/test_reload \
+	tests/robust/test_storm
 
 RIG = tests/robust/rig.c tests/robust/rig.h
 RIG_LIBS = sdk/client/libclient.la $(CMOCKA_LIBS)
@@ -30,6 +31,8 @@ tests_robust_test_process_SOURCES = tests/robust/test_process.c $(RIG)
 tests_robust_test_process_LDADD = $(RIG_LIBS)
 tests_robust_test_reload_SOURCES = tests/robust/test_reload.c $(RIG)
 tests_robust_test_reload_LDADD = $(RIG_LIBS)
+tests_robust_test_storm_SOURCES = tests/robust/test_storm.c $(RIG)
+tests_robust_test_storm_LDADD = $(RIG_LIBS)
 
 # What test_faults loads.
 tests_robust_bad_plugin_la_SOURCES = tests/robust/bad_plugin.c
