@@ -16,6 +16,7 @@
 
 #include "core/device.h"
 #include "core/regdump.h"
+#include "core/socketpath.h"
 
 #define TICK_NS UINT64_C(250000000)
 /* Waiting for so long to begin, or to end, is told the asker. */
@@ -54,6 +55,7 @@ struct control {
     struct loop *loop; /* main's */
     struct loop_watch watch;
     char *path;
+    struct socketpath_file file;
     int spare; /* given up for a moment when the process has no descriptor left */
     struct connection *connections;
     uint32_t nconnections;
@@ -636,6 +638,8 @@ int control_start(struct control **out, struct device *dev, struct loop *main_lo
         *control = (struct control){ .dev = dev, .loop = main_loop, .tick.fn = tick };
         control->watch = (struct loop_watch){ .fd = fd, .events = EPOLLIN, .fn = accept_ready };
         control->path = path ? strdup(path) : NULL;
+        if (path)
+            socketpath_look(path, &control->file);
         control->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
         error = path && !control->path ? -ENOMEM : loop_add(main_loop, &control->watch);
     }
@@ -661,7 +665,7 @@ void control_stop(struct control *control)
         return;
     loop_remove(control->loop, &control->watch);
     if (control->path)
-        unlink(control->path);
+        socketpath_remove(control->path, &control->file);
     close(control->watch.fd);
     close(control->spare);
     while (control->connections)

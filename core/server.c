@@ -137,12 +137,17 @@ struct refusal {
     struct loop_watch watch; /* first */
     struct loop_timer timer;
     struct server *server;
+    struct refusal *next;
 };
 
 static void device_end_refusal(struct refusal *refusal)
 {
     struct loop *loop = &refusal->server->dev->loop;
+    struct refusal **link = &refusal->server->refused;
 
+    while (*link != refusal)
+        link = &(*link)->next;
+    *link = refusal->next;
     loop_remove(loop, &refusal->watch);
     loop_disarm(loop, &refusal->timer);
     close(refusal->watch.fd);
@@ -191,6 +196,8 @@ static void device_refuse(struct server *server, int fd)
     refusal->server = server;
     refusal->watch = (struct loop_watch){ .fd = fd, .events = EPOLLIN, .fn = device_refusal_ready };
     refusal->timer.fn = device_refusal_late;
+    refusal->next = server->refused;
+    server->refused = refusal;
     server->refusals++;
     if (loop_add(loop, &refusal->watch) || loop_arm(loop, &refusal->timer, loop_now() + REFUSAL_NS))
         device_end_refusal(refusal);
@@ -361,6 +368,8 @@ int server_start(struct server *server, struct loop *main_loop, int fd)
 
     server->main_loop = main_loop;
     server->fd = server->spare = -1;
+    if (server->path)
+        socketpath_look(server->path, &server->file);
     if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0) {
         log_error(server->dev->name, "descriptor %d is no socket: %s", fd, strerror(errno));
         return -ENOTSOCK;
@@ -388,6 +397,8 @@ static void device_stop(void *arg)
 
     if (server->session)
         session_close(server->session);
+    while (server->refused)
+        device_end_refusal(server->refused);
     loop_stop(&server->dev->loop);
 }
 
@@ -398,7 +409,7 @@ bool server_stop(struct server *server)
     if (server->fd >= 0) {
         loop_remove(server->main_loop, &server->watch);
         if (server->path)
-            unlink(server->path);
+            socketpath_remove(server->path, &server->file);
         close(server->fd);
         close(server->spare);
         server->fd = -1;

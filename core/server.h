@@ -13,6 +13,7 @@
 #include "core/fair.h"
 #include "core/loop.h"
 #include "core/session.h"
+#include "core/socketpath.h"
 
 struct control;
 
@@ -21,6 +22,7 @@ struct server {
     struct loop *main_loop;
     int fd;     /* listening; -1 if it serves one connected socket only */
     char *path; /* to be removed at the end; NULL: not ours */
+    struct socketpath_file file;
     struct loop_watch watch; /* on main's loop */
     pthread_t thread, former; /* former: the one that `thread` takes over from */
     bool started;
@@ -31,6 +33,7 @@ struct server {
     /* On the device's thread: */
     struct fair fair;
     struct session *session;
+    struct refusal *refused; /* second clients that have not been answered yet */
     uint32_t refusals;
     struct log_limit refusing;
     void (*client_gone)(struct server *server); /* on main's thread; may be NULL */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * socketpath - default socket paths. Main's thread.
+ * socketpath - default socket paths, and the end of sockets' files. Main's thread.
  */
 #include "core/socketpath.h"
 
@@ -73,4 +73,21 @@ int socketpath_default(char path[SOCKETPATH_MAX], const char *name)
     else
         snprintf(path, SOCKETPATH_MAX, "%s/%.60s.sock", folder, name);
     return 0;
+}
+
+void socketpath_look(const char *path, struct socketpath_file *file)
+{
+    struct stat st;
+
+    *file = (struct socketpath_file){ 0 };
+    if (lstat(path, &st) == 0)
+        *file = (struct socketpath_file){ st.st_dev, st.st_ino };
+}
+
+void socketpath_remove(const char *path, const struct socketpath_file *file)
+{
+    struct stat st;
+
+    if (lstat(path, &st) == 0 && st.st_dev == file->dev && st.st_ino == file->ino)
+        unlink(path);
 }

@@ -379,6 +379,30 @@ static void other_places(void **state)
     rig_close(&second);
 }
 
+/* What another host has put at the paths is not removed by the one that had them before. */
+static void another_at_the_path(void **state)
+{
+    struct rig second;
+    struct vfuc *c;
+
+    (void)state;
+    rig_open(&second);
+    assert_int_equal(unlink(rig_path(&rig, "s")), 0);
+    assert_int_equal(unlink(rig_path(&rig, "s.control")), 0);
+    rig_start(&second, "--plugin", "$edu", "--socket-path", rig_path(&rig, "s"), NULL);
+    assert_true(rig_says(&second, "socket "));
+    assert_int_equal(rig_stop(&rig, SIGTERM), 0);
+    c = rig_client(&rig, "s");
+    rig_alive(c);
+    vfuc_free(c);
+    talk("s");
+    good("{\"cmd\": \"info\"}");
+    assert_int_equal(rig_stop(&second, SIGTERM), 0);
+    assert_int_equal(access(rig_path(&rig, "s"), F_OK), -1);
+    assert_int_equal(access(rig_path(&rig, "s.control"), F_OK), -1);
+    rig_close(&second);
+}
+
 static void options(void **state)
 {
     (void)state;
@@ -805,6 +829,25 @@ static void reports(void **state)
     vfuc_free(c);
 }
 
+/* The end comes while one client is held and another one waits for its refusal. */
+static void ends_held(void **state)
+{
+    struct vfuc *c = rig_client(&rig, "s");
+    int fd;
+
+    (void)state;
+    good("{\"cmd\": \"subscribe\"}");
+    good("{\"cmd\": \"break\", \"reg\": \"LIVE\"}");
+    post(c, RIG_LIVE, 1);
+    event("break");
+    fd = rig_connect(&rig, "s");
+    good("{\"cmd\": \"info\"}"); /* main has handed it over */
+    assert_int_equal(rig_stop(&rig, SIGTERM), 0);
+    assert_true(rig_closed(fd));
+    close(fd);
+    vfuc_free(c);
+}
+
 static void breaks_go_with_their_owner(void **state)
 {
     struct vfuc_control *other;
@@ -910,6 +953,7 @@ int main(void)
         WITH(through_a_wrapper, empty),
         WITH(comes_and_goes, lua),
         WITH(other_places, empty),
+        WITH(another_at_the_path, native),
         WITH(options, empty),
         WITH(long_lines, native),
         WITH(byte_by_byte, native),
@@ -923,6 +967,7 @@ int main(void)
         WITH(held_and_let_go, lua),
         WITH(plain_register, lua),
         WITH(nobody_lets_it_go, native),
+        WITH(ends_held, native),
         WITH(breaks_go_with_their_owner, native),
         WITH(reports, empty),
         WITH(time_stands_still, empty),
