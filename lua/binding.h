@@ -184,6 +184,8 @@ const char *util_opt_string(lua_State *L, int i, const char *what, const char *k
 int util_errno(const char *name);                                                    /* "EIO": EIO; 0 if it is none */
 const char *util_errno_name(int number);
 bool util_size(const char *text, lua_Integer *value);
+/* Why reading the path might never end, or NULL: it is no regular file, or too large. One that is not there says so itself. */
+const char *util_no_file(const char *path, uint64_t most);
 /* A table that reads from `members` (on top of the stack, replaced) and refuses to be written. */
 void util_push_proxy(lua_State *L, const char *what, lua_CFunction newindex);
 

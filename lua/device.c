@@ -13,7 +13,7 @@
 /* A file that is named in the script is beside it. */
 static void read_rom(lua_State *L, struct script *s, const char *name)
 {
-    const char *slash = strrchr(s->path, '/');
+    const char *slash = strrchr(s->path, '/'), *objection;
     uint8_t *image;
     size_t n;
     FILE *f;
@@ -27,6 +27,9 @@ static void read_rom(lua_State *L, struct script *s, const char *name)
     luaL_pushresult(&path);
     image = lua_newuserdatauv(L, ROM_MAX + 1, 0);
     state_watch(s, lua_tostring(L, -2));
+    objection = util_no_file(lua_tostring(L, -2), ROM_MAX);
+    if (objection)
+        luaL_error(L, "vfu.device: rom: cannot open %s: %s", lua_tostring(L, -2), objection);
     f = fopen(lua_tostring(L, -2), "rb");
     if (!f)
         luaL_error(L, "vfu.device: rom: cannot open %s: %s", lua_tostring(L, -2), strerror(errno));

@@ -20,6 +20,8 @@
 #define GC_STEP_MUL 12               /* Lua's: 2^GC_STEP_LOG2 / 16 times this are a step's units of work */
 #define GC_TURN 4u                   /* steps before others have their turn */
 
+#define SCRIPT_FILE_MAX (16u << 20)
+
 #define REPORT_BURST 4u
 #define REPORT_WINDOW UINT64_C(1000000000)
 
@@ -49,8 +51,14 @@ void *state_alloc(void *ud, void *ptr, size_t osize, size_t nsize)
 /* As luaL_loadfilex, of text; its word on binary chunks names no file. */
 static int load_text(lua_State *L, const char *file)
 {
-    int rc = luaL_loadfilex(L, file, "t");
+    const char *objection = util_no_file(file, SCRIPT_FILE_MAX);
+    int rc;
 
+    if (objection) {
+        lua_pushfstring(L, "cannot read %s: %s", file, objection);
+        return LUA_ERRFILE;
+    }
+    rc = luaL_loadfilex(L, file, "t");
     if (rc == LUA_ERRSYNTAX && strstr(lua_tostring(L, -1), "binary chunk")) {
         lua_pop(L, 1);
         lua_pushfstring(L, "%s is compiled; a script is Lua source", file);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "lua/binding.h"
 
@@ -367,6 +368,15 @@ bool util_size(const char *text, lua_Integer *value)
         return false;
     *value = (lua_Integer)v;
     return true;
+}
+
+const char *util_no_file(const char *path, uint64_t most)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0 || (S_ISREG(st.st_mode) && (uint64_t)st.st_size <= most))
+        return NULL;
+    return S_ISDIR(st.st_mode) ? strerror(EISDIR) : S_ISREG(st.st_mode) ? "it is over 16 MiB" : "it is no regular file";
 }
 
 /* Members on top -> a proxy that reads them. Its own table stays empty, so that every assignment meets newindex. */

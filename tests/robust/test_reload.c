@@ -838,6 +838,37 @@ static void a_script_in_a_script(void **state)
     end(c);
 }
 
+/* What is no file of a script's size, and would be read for ever, or waited for, is not begun. */
+static void what_is_no_script(void **state)
+{
+    struct vfuc *c;
+
+    (void)state;
+    save_device("", REGS, "");
+    rig_start(&rig, "--plugin", "@thing.lua", "--socket-path", "@s", NULL);
+    c = rig_client(&rig, "s");
+    assert_int_equal(vfuc_control_open(rig_path(&rig, "s"), &control), 0);
+    assert_int_equal(unlink(rig_path(&rig, "thing.lua")), 0);
+    assert_int_equal(mkfifo(rig_path(&rig, "thing.lua"), 0600), 0);
+    ask("{\"cmd\": \"reload\"}", -ENOEXEC);
+    assert_non_null(strstr(vfuc_control_error(control), "it is no regular file"));
+    assert_int_equal(unlink(rig_path(&rig, "thing.lua")), 0);
+    assert_int_equal(symlink("/dev/zero", rig_path(&rig, "thing.lua")), 0);
+    ask("{\"cmd\": \"reload\"}", -ENOEXEC);
+    assert_int_equal(unlink(rig_path(&rig, "thing.lua")), 0);
+    rig_write(&rig, "thing.lua", "--");
+    assert_int_equal(truncate(rig_path(&rig, "thing.lua"), (off_t)1 << 40), 0);
+    ask("{\"cmd\": \"reload\"}", -ENOEXEC);
+    assert_non_null(strstr(vfuc_control_error(control), "it is over 16 MiB"));
+    assert_int_equal(unlink(rig_path(&rig, "rom")), -1);
+    assert_int_equal(mkfifo(rig_path(&rig, "rom"), 0600), 0);
+    save("thing.lua", "local vfu = require 'vfu' return vfu.device('thing', { pci = { vendor = 1, device = 2, rom = 'rom' } })");
+    ask("{\"cmd\": \"reload\"}", -ENOEXEC);
+    assert_non_null(strstr(vfuc_control_error(control), "it is no regular file"));
+    put(c, A, 1);
+    end(c);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, open_rig, close_rig)
 
 int main(void)
@@ -865,6 +896,7 @@ int main(void)
         CASE(ffi_scripts_too),
         CASE(when_it_is_told),
         CASE(in_virtual_time),
+        CASE(what_is_no_script),
         CASE(a_script_in_a_script),
     };
 
