@@ -279,6 +279,18 @@ static int chain_index(lua_State *L)
     return 1;
 }
 
+/* The script has let go of a chain that is still its own: the driver waits for ever. */
+static int chain_gc(lua_State *L)
+{
+    const struct chain *chain = lua_touserdata(L, 1);
+    struct script *s = script_of(L);
+
+    if (!s->frozen && alive(chain) && !chain->q->dev->broken) /* frozen: the queues may be gone */
+        vfu_logf(s->host, VFU_LOG_WARN, "lua: queue %s: a chain was forgotten without chain:done()",
+                 chain->q->dev->model.queues[chain->q->index].name);
+    return 0;
+}
+
 void chain_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {
@@ -290,6 +302,8 @@ void chain_open(lua_State *L)
     luaL_newlib(L, methods);
     lua_pushcclosure(L, chain_index, 1);
     lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, chain_gc);
+    lua_setfield(L, -2, "__gc");
     lua_pushliteral(L, CHAIN_TYPE);
     lua_setfield(L, -2, "__metatable");
     lua_pop(L, 1);

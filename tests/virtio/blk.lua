@@ -36,7 +36,9 @@ local kinds = {
   [8] = function(_, chain) -- get id
     return chain:write(("test-blk"):sub(1, chain.writable - 1)) and OK or IOERR
   end,
-  [0x100] = function(_, _, sector) vfu.sleep(sector * 1e-3) return OK end, -- of the test's own
+  -- Of the test's own: an answer after some time, and none.
+  [0x100] = function(_, _, sector) vfu.sleep(sector * 1e-3) return OK end,
+  [0x101] = function() return nil end,
 }
 
 local function request(self, chain)
@@ -48,6 +50,7 @@ local function request(self, chain)
     if sector < 0 or sector > SECTORS then sector = SECTORS end
     if kinds[kind] then status = kinds[kind](self, chain, sector) end
   end
+  if not status then return end
   chain:write(string.char(status), chain.writable - 1)
   chain:done()
 end
