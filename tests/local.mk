@@ -87,7 +87,8 @@ UNIT_TESTS = \
 	tests/unit/test_transfer \
 	tests/unit/test_transport \
 	tests/unit/test_version \
-	tests/unit/test_virtio
+	tests/unit/test_virtio \
+	tests/unit/test_virtio_smp
 
 # What test_plugin loads. The rpath, which is never used, makes libtool build a shared object that is not installed.
 TEST_MODULES = tests/unit/no_plugin.la tests/unit/odd_plugin.la
@@ -118,6 +119,7 @@ tests_unit_test_reload_SOURCES = tests/unit/test_reload.c $(ODD_HOST)
 # It reads what the host has written.
 tests_unit_test_display_LDADD = $(LDADD) $(PNG_LIBS)
 tests_unit_test_virtio_SOURCES = tests/unit/test_virtio.c tests/unit/virtio_rig.c tests/unit/virtio_rig.h
+tests_unit_test_virtio_smp_SOURCES = tests/unit/test_virtio_smp.c tests/unit/virtio_rig.c tests/unit/virtio_rig.h
 PCAPNG = tests/unit/pcapng.c tests/unit/pcapng.h
 tests_unit_test_tracefile_SOURCES = tests/unit/test_tracefile.c $(PCAPNG)
 tests_unit_test_transport_SOURCES = tests/unit/test_transport.c $(PCAPNG)

@@ -69,6 +69,15 @@ static uint8_t *at(struct rig *rig, uint64_t addr, uint64_t len)
     return !rig->gone && addr >= RIG_BASE && len <= RIG_SIZE && addr - RIG_BASE <= RIG_SIZE - len ? rig->memory + (addr - RIG_BASE) : NULL;
 }
 
+/* Words of a ring as one, for the driver of test_virtio_smp. */
+static void copy(void *to, const void *from, uint64_t len, bool write)
+{
+    if (len == 2)
+        vfu_virtq_copy16(to, from, write);
+    else
+        memcpy(to, from, len);
+}
+
 static int32_t dma_read(const struct vfu_host *host, uint64_t addr, void *buf, uint64_t len)
 {
     const uint8_t *p = at(of(host), addr, len);
@@ -77,7 +86,7 @@ static int32_t dma_read(const struct vfu_host *host, uint64_t addr, void *buf, u
         return -EFAULT;
     if (of(host)->mode == RIG_MESSAGES)
         return -EWOULDBLOCK;
-    memcpy(buf, p, len);
+    copy(buf, p, len, false);
     return 0;
 }
 
@@ -89,7 +98,7 @@ static int32_t dma_write(const struct vfu_host *host, uint64_t addr, const void 
         return -EFAULT;
     if (of(host)->mode == RIG_MESSAGES)
         return -EWOULDBLOCK;
-    memcpy(p, buf, len);
+    copy(p, buf, len, true);
     return 0;
 }
 
