@@ -192,6 +192,37 @@ static void event_indexes_wrap(void **state)
     }
 }
 
+/* Another processor: it makes a chain available just before the device asks for kicks, and asks to be told just behind
+ * the index that it waits for. Neither is followed by anything. */
+static int32_t meanwhile(const struct vfu_host *host, uint64_t addr, uint64_t len)
+{
+    struct rig *rig = host->ctx;
+
+    (void)len;
+    if (addr == RIG_USED(0) + 4 + 8 * RIG_QUEUE && used(rig, 0) == 0 && rig_peek(rig, RIG_AVAIL(0) + 2, 2) == 1)
+        rig_offer(rig, 0, 0);
+    if (addr == RIG_USED(0) + 2)
+        rig_poke(rig, RIG_AVAIL(0) + 4 + 2 * RIG_QUEUE, (uint16_t)(used(rig, 0) - 1), 2);
+    return 0;
+}
+
+static void event_indexes_race(void **state)
+{
+    (void)state;
+    struct rig *rig = begin(RIG_MAPPED, VFU_VIRTIO_F_EVENT_IDX);
+
+    rig->host.dma_dirty = meanwhile;
+    rig_desc(rig, RIG_DESC(0), 0, RIG_BUFFER, 8, WRITE, 0);
+    rig_desc(rig, RIG_DESC(0), 1, RIG_BUFFER, 8, WRITE, 0);
+    rig_poke(rig, RIG_AVAIL(0) + 4 + 2 * RIG_QUEUE, 0xfff0, 2); /* not interested, at first */
+    rig_offer(rig, 0, 1);
+    rig_kick(rig, 0);
+    assert_int_equal(rig->nchains, 2);
+    assert_int_equal(used(rig, 0), 2);
+    assert_true(rig->irqs[1] > 0);
+    end(rig);
+}
+
 /* 2.7.5.3.1 asks drivers for less; some ask for more than a small queue has places. */
 static void a_table_longer_than_the_queue(void **state)
 {
@@ -835,6 +866,7 @@ int main(void)
         cmocka_unit_test(tables_of_descriptors),
         cmocka_unit_test(event_indexes),
         cmocka_unit_test(event_indexes_wrap),
+        cmocka_unit_test(event_indexes_race),
         cmocka_unit_test(a_table_longer_than_the_queue),
         cmocka_unit_test(reading_and_writing_across_pieces),
         cmocka_unit_test(a_reset_waits_for_messages),
