@@ -7,8 +7,11 @@ vfu_HEADERS = \
 	sdk/include/vfu/plugin.h \
 	sdk/include/vfu/protocol.h \
 	sdk/include/vfu/virtio.h \
+	sdk/include/vfu/virtio_chain.h \
+	sdk/include/vfu/virtio_model.h \
 	sdk/include/vfu/virtio_pci.h \
 	sdk/include/vfu/virtio_ring.h \
+	sdk/include/vfu/virtio_state.h \
 	sdk/include/vfu/wrap.h
 
 # One set of objects for the shared library and for vfu-client, which so runs without it. Only vfuc_* is exported.

@@ -328,9 +328,16 @@ VFU_VIRTIO_API void vfu_virtio_broken(struct vfu_virtio *v, const char *why);
 VFU_VIRTIO_API void vfu_virtio_hold(struct vfu_virtio *v);
 VFU_VIRTIO_API void vfu_virtio_release(struct vfu_virtio *v);
 
+/* In this order. */
+#include <vfu/virtio_chain.h>
+
 #include <vfu/virtio_ring.h>
 
+#include <vfu/virtio_model.h>
+
 #include <vfu/virtio_pci.h>
+
+#include <vfu/virtio_state.h>
 
 #ifdef __cplusplus
 }
