@@ -232,7 +232,7 @@ static void test_takes_nothing(void **state)
     const char *text;
 
     (void)state;
-    memset(request, ' ', sizeof request - 1);
+    memset(request, 'x', sizeof request - 1);
     fake_start(&fake, takes_nothing);
     vfuc_control_timeout(fake.c, SHORT);
     assert_int_equal(vfuc_control_call(fake.c, request, NULL), -ETIMEDOUT);
