@@ -55,6 +55,15 @@ static const struct reg_decl *reg_of(struct script *s, uint32_t hook)
     return hook < s->reglist.n ? s->reglist.items[hook] : NULL;
 }
 
+/* As util_integer, sooner for what nearly always comes. */
+static inline bool take_integer(lua_State *L, int i, lua_Integer *value)
+{
+    if (!lua_isinteger(L, i))
+        return util_integer(L, i, value);
+    *value = lua_tointeger(L, i);
+    return true;
+}
+
 int32_t access_read(void *self, struct vfu_reg_call *call)
 {
     struct script *s = self;
@@ -71,11 +80,13 @@ int32_t access_read(void *self, struct vfu_reg_call *call)
     lua_rawgeti(L, LUA_REGISTRYINDEX, reg->read_ref);
     lua_pushvalue(L, STACK_DEVICE);
     lua_pushinteger(L, (lua_Integer)call->value);
-    n = 2 + push_indexes(L, call);
+    n = 2;
+    if (call->index != VFU_NONE || call->group_index != VFU_NONE) /* who gets no argument has nil */
+        n += push_indexes(L, call);
     state_enter(s);
     rc = lua_pcall(L, n, 1, STACK_TRACEBACK);
     state_leave(s);
-    if (rc == LUA_OK && util_integer(L, -1, &value)) {
+    if (rc == LUA_OK && take_integer(L, -1, &value)) {
         lua_pop(L, 1);
         call->value = (uint64_t)value;
         return VFU_REPLACE;
@@ -136,7 +147,7 @@ int32_t access_write(void *self, struct vfu_reg_call *call)
     if (rc)
         return rc < 0 ? rc : 0;
     if (lua_gettop(t->co) && !lua_isnil(t->co, 1)) {
-        if (util_integer(t->co, 1, &value)) {
+        if (take_integer(t->co, 1, &value)) {
             call->value = (uint64_t)value;
             result = VFU_REPLACE;
         } else {
