@@ -5,6 +5,7 @@
  * Offsets and lengths may be anything a guest wrote: what does not fit gives nil and a message before any memory is
  * taken. Integers are little-endian. Runs on the script's thread.
  */
+#include <endian.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -39,22 +40,52 @@ bool buffer_length(lua_State *L, lua_Integer n)
     return false;
 }
 
+/* In one access of the processor, if it can be: a view's bytes may be an index that a guest reads meanwhile. */
 int buffer_push_integer(lua_State *L, const uint8_t *data, uint32_t width)
 {
+    uint16_t v16;
+    uint32_t v32;
     uint64_t v = 0;
 
-    for (uint32_t i = width; i--;)
-        v = v << 8 | data[i];
+    switch (width) {
+    case 1:
+        v = *data;
+        break;
+    case 2:
+        memcpy(&v16, data, sizeof v16);
+        v = le16toh(v16);
+        break;
+    case 4:
+        memcpy(&v32, data, sizeof v32);
+        v = le32toh(v32);
+        break;
+    default:
+        memcpy(&v, data, sizeof v);
+        v = le64toh(v);
+    }
     lua_pushinteger(L, (lua_Integer)v);
     return 1;
 }
 
 void buffer_pull_integer(uint8_t *data, uint32_t width, lua_Integer value)
 {
-    uint64_t v = (uint64_t)value;
+    uint16_t v16 = htole16((uint16_t)value);
+    uint32_t v32 = htole32((uint32_t)value);
+    uint64_t v64 = htole64((uint64_t)value);
 
-    for (uint32_t i = 0; i < width; i++, v >>= 8)
-        data[i] = (uint8_t)v;
+    switch (width) {
+    case 1:
+        *data = (uint8_t)value;
+        break;
+    case 2:
+        memcpy(data, &v16, sizeof v16);
+        break;
+    case 4:
+        memcpy(data, &v32, sizeof v32);
+        break;
+    default:
+        memcpy(data, &v64, sizeof v64);
+    }
 }
 
 void buffer_new_type(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction integer)
