@@ -37,7 +37,8 @@ static bool take_vector(lua_State *L, struct script *s, const char *done, uint32
     *vector = (uint32_t)v;
     if (v >= 0 && v < n)
         return true;
-    snprintf(text, sizeof text, "interrupt vector %lld is %s, and the device has 0 to %d", (long long)v, done, (int)n - 1);
+    snprintf(text, sizeof text, "interrupt vector %lld is %s, and the device has 0 to %d", (long long)v, done,
+             (int)n - 1);
     s->host->guest_error(s->host, text);
     luaL_pushfail(L);
     lua_pushliteral(L, "no such vector");

@@ -165,8 +165,8 @@ static void read_enum(lua_State *L, int i, struct field_spec *spec)
         n++;
     }
     if (n != count)
-        luaL_error(L, "field %s: a list's names are for 0, 1, 2 and so on, without holes; other values go as {name = value}",
-                   spec->f.name);
+        luaL_error(L, "field %s: a list's names are for 0, 1, 2 and so on, without holes; other values go as "
+                   "{name = value}", spec->f.name);
     lua_pop(L, 1);
     sort_enum(enums, n);
     spec->f.enums = enums;

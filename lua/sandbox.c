@@ -3,9 +3,9 @@
  * sandbox - Lua's own libraries as far as scripts have them.
  *
  * What reaches out of the state is left out. What could hold a callback beyond its time is done anew: a function of C is
- * no instruction that counts, however long it takes; and neither the handler of an xpcall nor the to-be-closed variables of a
- * coroutine may run in a thread that the count hook has stopped, since Lua keeps hooks off there. Runs on the script's
- * thread.
+ * no instruction that counts, however long it takes; and neither the handler of an xpcall nor the to-be-closed variables
+ * of a coroutine may run in a thread that the count hook has stopped, since Lua keeps hooks off there. Runs on the
+ * script's thread.
  */
 #include <stdint.h>
 #include <string.h>
@@ -205,13 +205,16 @@ static int safe_rep(lua_State *L)
     }
     if (__builtin_mul_overflow(size + gap, (size_t)times, &n) || n > SIZE_MAX / 2)
         return luaL_error(L, "resulting string too large");
-    at = luaL_buffinitsize(L, &b, n - gap);
-    for (lua_Integer i = 0; i < times; i++) {
-        if (i && gap)
-            at = (char *)memcpy(at, between, gap) + gap;
-        at = (char *)memcpy(at, text, size) + size;
+    n -= gap; /* there is none behind the last */
+    at = luaL_buffinitsize(L, &b, n);
+    memcpy(at, text, size);
+    if (times > 1)
+        memcpy(at + size, between, gap);
+    for (size_t done = times > 1 ? size + gap : size, more; done < n; done += more) {
+        more = done < n - done ? done : n - done;
+        memcpy(at + done, at, more); /* twice as much each time */
     }
-    luaL_pushresultsize(&b, n - gap);
+    luaL_pushresultsize(&b, n);
     budget_check(L);
     return 1;
 }

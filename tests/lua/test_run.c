@@ -653,7 +653,7 @@ static void test_libraries(void **state)
     struct fake *f = start(REGS
         "local function list(...) return table.concat({ ... }, ',') end\n"
         "local function bad(words, fn, ...) local ok, text = pcall(fn, ...) assert(not ok and text:find(words, 1, true), text) end\n"
-        "assert((''):rep(1 << 60) == '' and ('ab'):rep(3, '-') == 'ab-ab-ab' and ('a'):rep(0) == '' and ('a'):rep(-1) == '')\n"
+        "assert((''):rep(1 << 60) == '' and ('ab'):rep(3, '-') == 'ab-ab-ab' and ('x'):rep(1, 'yy') == 'x' and (''):rep(3, 'z') == 'zz' and #('abc'):rep(1001, ', ') == 5003 and ('a'):rep(0) == '' and ('a'):rep(-1) == '')\n"
         "local t = { 1, 2, 3 } table.insert(t, 4) table.insert(t, 1, 0) table.insert(t, 6, 5)\n"
         "assert(list(table.unpack(t)) == '0,1,2,3,4,5')\n"
         "bad('position out of bounds', table.insert, t, 8, 1) bad('position out of bounds', table.insert, t, 0, 1)\n"
