@@ -536,9 +536,9 @@ int display_show(struct displays *displays, int32_t number, const struct vfu_dis
 
 void display_disown(struct displays *displays, const void *owner)
 {
-    for (uint32_t i = 0; i < displays->n; i++) {
-        struct display *d = find(displays, i);
+    struct display *d;
 
+    for (uint32_t i = 0; (d = find(displays, i)); i++) {
         pthread_mutex_lock(&d->lock);
         if (d->own && d->owner == owner)
             d->gone = true;
