@@ -89,10 +89,28 @@ static int live_digits(const json_t *reg)
     return size >= 1 && size <= 8 ? (int)size * 2 : 2;
 }
 
-/* RUN=1 DIR=to_host; of another value than the register's own the numbers. */
-static void live_fields(const json_t *reg, const uint64_t *other)
+/* The name of a field's value, as the register map has it; NULL: it has none. */
+static const char *live_enum(const json_t *mapped, const char *name, uint64_t value)
+{
+    const json_t *field, *e;
+    size_t i, k;
+
+    json_array_foreach((json_t *)(uintptr_t)json_object_get(mapped, "fields"), i, field) {
+        if (strcmp(live_text(field, "name"), name) != 0)
+            continue;
+        json_array_foreach(json_object_get(field, "enums"), k, e) {
+            if (live_hex(e, "value") == value)
+                return json_string_value(json_object_get(e, "name"));
+        }
+    }
+    return NULL;
+}
+
+/* RUN=1 DIR=to_host; `other`: of another value than the register's own, whose names are in what is mapped. */
+static void live_fields(const json_t *reg, const uint64_t *other, const json_t *mapped)
 {
     const json_t *fields = json_object_get(reg, "fields"), *field;
+    const char *name;
     size_t i;
 
     json_array_foreach((json_t *)(uintptr_t)fields, i, field) {
@@ -101,9 +119,11 @@ static void live_fields(const json_t *reg, const uint64_t *other)
 
         if (other && lsb >= 0 && lsb < 64 && width > 0 && width <= 64)
             value = *other >> lsb & UINT64_MAX >> (64 - width);
+        name = other ? live_enum(mapped, live_text(field, "name"), value)
+                     : json_string_value(json_object_get(field, "text"));
         printf(" %s=", live_text(field, "name"));
-        if (!other && json_object_get(field, "text"))
-            printf("%s", live_text(field, "text"));
+        if (name)
+            printf("%s", name);
         else
             printf(value > 9 ? "0x%" PRIx64 : "%" PRIu64, value);
     }
@@ -138,7 +158,7 @@ static void live_print_regs(const json_t *regs)
                live_text(reg, "offset"), live_digits(reg), live_hex(reg, "value"));
         if (json_array_size(json_object_get(reg, "fields"))) {
             printf("%*s", 17 - live_digits(reg), "");
-            live_fields(reg, NULL);
+            live_fields(reg, NULL, NULL);
         }
         putchar('\n');
     }
@@ -369,10 +389,27 @@ static int live_breaks(const struct session *s, int argc, char **argv)
     return live_simple(s, json_pack("{s:s}", "cmd", "breaks"), live_show_breaks);
 }
 
+/* What the register map has of "CMD", "RING[3]" or "CH[2].CTRL". */
+static const json_t *live_mapped(const json_t *map, const char *name)
+{
+    const json_t *registers = json_object_get(json_object_get(map, "map"), "registers"), *entry;
+    const char *dot = strchr(name, '.'), *own = dot ? dot + 1 : name;
+    size_t i, length = strcspn(own, "["), group = dot ? strcspn(name, "[.") : 0;
+
+    json_array_foreach((json_t *)(uintptr_t)registers, i, entry) {
+        const char *in = json_string_value(json_object_get(entry, "group")), *its = live_text(entry, "name");
+
+        if (strlen(its) == length && !strncmp(its, own, length) && (in ? strlen(in) : 0) == group &&
+            (!in || !strncmp(in, name, group)))
+            return entry;
+    }
+    return NULL;
+}
+
 /* The register as it is, what the access brings, and what to do now. */
 static int live_show_hit(const struct session *s, json_t *hit)
 {
-    json_t *names = json_pack("[s]", live_text(hit, "reg")), *regs, *reg;
+    json_t *names = json_pack("[s]", live_text(hit, "reg")), *regs, *reg, *map = NULL;
     uint64_t value = live_hex(hit, "value");
 
     if (s->live->json) {
@@ -384,17 +421,20 @@ static int live_show_hit(const struct session *s, json_t *hit)
     live_show_held(hit);
     if (reg) {
         printf("  is       %s", live_text(reg, "value"));
-        live_fields(reg, NULL);
+        live_fields(reg, NULL, NULL);
         putchar('\n');
         if (strcmp(live_text(hit, "access"), "w") == 0) {
             printf("  written  0x%" PRIx64, value);
-            if (live_integer(hit, "size") == live_integer(reg, "size"))
-                live_fields(reg, &value);
+            if (live_integer(hit, "size") == live_integer(reg, "size")) {
+                map = live_ask(s, json_pack("{s:s}", "cmd", "map"));
+                live_fields(reg, &value, live_mapped(map, live_text(hit, "reg")));
+            }
             putchar('\n');
         }
     }
     printf("Its client waits: QEMU gives up after 5 s, unless x-msg-timeout (ms) says otherwise.\n"
            "Go on with: vfu-client %s continue\n", s->live->socket);
+    json_decref(map);
     json_decref(names);
     json_decref(regs);
     return reg ? 0 : EXIT_FAILURE;
