@@ -223,7 +223,9 @@ static void stop(lua_State *L, lua_Debug *ar)
     s->tripped = true;
     lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
     lua_getinfo(L, "Sl", ar);
-    luaL_error(L, "%s:%d: stopped after its time of %f s", ar->short_src, ar->currentline, (double)s->budget / 1e9);
+    /* luaL_error would put the caller's line in front. */
+    lua_pushfstring(L, "%s:%d: stopped after its time of %f s", ar->short_src, ar->currentline, (double)s->budget / 1e9);
+    lua_error(L);
 }
 
 static void on_count(lua_State *L, lua_Debug *ar)
