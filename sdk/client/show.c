@@ -234,7 +234,8 @@ static void show_text_bells(const struct info *info, uint32_t region)
 
 static void show_text_migration(const struct info *info)
 {
-    printf("\tMigration: %s", info->migrates ? "" : "no");
+    /* Bits of a later protocol are none that this program could name. */
+    printf("\tMigration: %s", info->migrates && info->migration & 7 ? "" : "no");
     for (size_t k = 0, n = 0; k < COUNT(show_migration); k++) {
         if (info->migrates && info->migration & show_migration[k].bit)
             printf("%s%s", n++ ? ", " : "", show_migration[k].name);
