@@ -18,7 +18,8 @@ local t = {}
 function t.test(name, options, fn) end
 
 --- At the top of the file: the device of the tests that follow, `false` for none. In a test: starts one more, and
---- returns it; without a path it is like the test's own. A path is seen from the test's folder; a name without a slash or a suffix is a plugin's.
+--- returns it; without a path it is the file's own, with these parameters and options on top. A path is seen from the
+--- test's folder; a name without a slash or a suffix is a plugin's.
 ---@param path? string|false
 ---@param params? table<string, boolean|number|string>
 ---@param options? vfu.SpawnOptions

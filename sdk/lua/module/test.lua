@@ -195,13 +195,15 @@ local function start(device, more)
 end
 
 -- At the top of a file: the device of the tests that follow, false for none. In a test: starts one more, and returns it;
--- without a path it is like the test's own.
+-- without a path it is the file's own, with these parameters and options on top.
 function t.device(path, params, options)
   if path == false then
     default = false
     return
   end
-  if path == nil and running and running.device then return start(running.device) end
+  if path == nil and running and running.device then
+    return start(running.device, merge(options, { params = params }))
+  end
   if type(path) ~= "string" then fail("t.device wants a plugin's name or file, not %s", show(path)) end
   local device = { path = resolve(path), params = params, options = options }
   if running then return start(device) end
