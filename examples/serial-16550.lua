@@ -164,7 +164,7 @@ function uart.event:arrive()
   if shut(self) then return end
   local data, broken = port:read(1)
   if broken then receive(self, "\0", BROKEN) elseif data ~= "" then receive(self, data) end
-  listen(self)
+  if broken or data ~= "" then listen(self) end -- else half a mark is all that there is, and `readable` tells of the rest
   update(self)
 end
 

@@ -404,3 +404,90 @@ t.test("a line that is very slow leaves no heap of timers", quiet, function(dut)
   t.advance(0.021) -- a character takes seconds
   t.eq(dut.regs.IIR.value, 0xc2)
 end)
+
+---- Two of them, back to back
+
+local function line(options)
+  local path = os.tmpname()
+  os.remove(path)
+  return { chardev = "unix:" .. path .. (options or "") }
+end
+
+local function pair(name, params, fn)
+  t.test(name, { params = params, timeout = 60 }, function(dut)
+    local far = t.device(nil, { chardev = params.chardev .. ",connect" })
+    for _, port in ipairs { dut, far } do
+      port.regs.LCR.value, port.regs.IIR.value, port.regs.MCR.value = 3, 0xc1, 3
+      t.eventually(function() return port.regs.MSR.DCD end)
+    end
+    fn(dut, far)
+  end)
+end
+
+local long <const> = line(",marks")
+pair("a long text both ways, breaks in it", long, function(dut, far)
+  local sent, got, breaks = { "", "" }, { "", "" }, { 0, 0 }
+  local ports = { dut, far }
+  for i = 1, 600 do
+    for k, port in ipairs(ports) do
+      local regs = port.regs
+      local byte = i * (k == 1 and 7 or 255) & 0xff
+      regs.DATA.value = byte
+      sent[k] = sent[k] .. string.char(byte)
+      if i % 100 == 0 then
+        regs.LCR.BREAK = true
+        regs.LCR.BREAK = false
+      end
+    end
+  end
+  for k, port in ipairs(ports) do
+    t.eventually(function()
+      local lsr = port.regs.LSR.value
+      while lsr & 1 ~= 0 do
+        local byte = port.regs.DATA.value
+        if lsr & 0x10 ~= 0 then
+          breaks[k] = breaks[k] + 1
+        else
+          got[k] = got[k] .. string.char(byte)
+        end
+        lsr = port.regs.LSR.value
+      end
+      return breaks[k] == 6 and #got[k] >= 600
+    end, 5)
+    t.eq(got[k], sent[3 - k])
+  end
+end)
+
+local held <const> = line()
+pair("who does not read holds up who sends, and nothing is lost", held, function(dut, far)
+  local n, got = 0, {}
+  while far.regs.LSR.THRE and n < 1000000 do
+    for _ = 1, 16 do
+      far.regs.DATA.value = n & 0x7f
+      n = n + 1
+    end
+  end
+  t.ok(n > 4096 + 16384)
+  t.eventually(function()
+    while dut.regs.LSR.value & 1 ~= 0 do got[#got + 1] = dut.regs.DATA.value end
+    return #got >= n
+  end, 60)
+  t.eq(#got, n)
+  for i, byte in ipairs(got) do
+    if byte ~= i - 1 & 0x7f then t.fail(("byte %d is 0x%02x"):format(i, byte)) end
+  end
+  t.eventually(function() return far.regs.LSR.value == 0x60 end)
+end)
+
+local dropped <const> = line()
+dropped.hangup = true
+pair("who drops DTR hangs up, and is called again", dropped, function(dut, far)
+  far.regs.MSR.value = 0
+  dut.regs.MCR.DTR = false
+  t.eventually(function() return far.regs.MSR.DDCD end)
+  t.eventually(function() return far.regs.MSR.DCD end)
+  dut.regs.MCR.DTR = true
+  dut.regs.DATA.value = 65
+  t.eventually(function() return far.regs.LSR.DR end)
+  t.eq(far.regs.DATA.value, 65)
+end)
