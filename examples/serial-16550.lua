@@ -18,7 +18,8 @@ local uart = vfu.device("serial-16550", {
   },
   state  = {
     divisor = 12, fcr = 0, cause = 1, asserted = false,
-    rx = "", errors = "", heard = 0.0, waiting = false, timeout = false, arriving = false, burst = 0, held = false,
+    rx = "", errors = "", heard = 0.0, waiting = false, timeout = false, arriving = false,
+    burst = 0, held = false, began = 0.0, rest = 0.0,
     ready = false, -- RTS has been raised, so it says something when it is down
     breaking = false, -- a break has begun for which the stream has had no room
     tx = "", shift = -1, sending = false, empty = false, busy = false, later = false,
@@ -147,6 +148,7 @@ local function fill(self)
   local room = capacity(self) - #self.rx
   if room == 0 then return end
   local data, broken = port:read(room)
+  if self.burst == 0 then self.began = vfu.now() end
   self.burst = self.burst + #data
   if broken then receive(self, "\0", BROKEN) elseif data ~= "" then receive(self, data) end
 end
@@ -169,19 +171,20 @@ function uart.event:arrive()
 end
 
 -- No line is endless: a driver that takes characters while there are some has to find none now and then, or its interrupt
--- handler never ends. So behind a burst the next ones come when LSR has shown that there are none, and those that are
--- sent count as gone when IIR has shown that all is done; or else after the time that a FIFO takes on the line, but for
+-- handler never ends. So behind a burst the next ones come when LSR has shown that there are none, and as long again as a
+-- quarter of the burst has taken: a guest that did nothing but receive could not so much as read. Those that are sent
+-- count as gone when IIR has shown that all is done. Or else it is after the time that a FIFO takes on the line, but for
 -- lines that are very slow: each pause leaves a timer behind.
-local BURST <const> = 64
+local BURST <const>, PAUSE <const> = 64, 0.02 -- bytes, seconds at most
 
 local function pause(self)
-  return math.min(16 * char_time(self), 0.02)
+  return math.min(16 * char_time(self), PAUSE)
 end
 
 local function hold(self)
   if not paced and not self.held and self.burst >= BURST then
-    self.held = true
-    self:after(pause(self), "line")
+    self.held, self.rest = true, math.min((vfu.now() - self.began) / 4, PAUSE)
+    self:after(math.max(pause(self), self.rest), "line")
   end
 end
 
@@ -377,7 +380,10 @@ function uart.write:MCR(new, old)
 end
 
 function uart.read:LSR(value)
-  if self.held and value & 1 == 0 then self:after(0, "line") end
+  if self.held and self.rest >= 0 and value & 1 == 0 then
+    self:after(self.rest, "line")
+    self.rest = -1.0
+  end
   if value & LINE_ERRORS ~= 0 then
     self.LSR.value = value & ~LINE_ERRORS
     show(self)
