@@ -460,7 +460,7 @@ VFU_VIRTIO_API void vfu_virtq_pump(struct vfu_virtq *q)
     if (q->replay_at < q->nreplay)
         vfu_virtq_next_head(q);
     else
-        q->pop = q->depth && q->inflight >= q->depth ? (int)VFU_VIRTQ_IDLE : vfu_virtq_look(q);
+        q->pop = q->depth && q->inflight >= q->depth ? (uint8_t)VFU_VIRTQ_IDLE : vfu_virtq_look(q);
     vfu_virtq_run(q);
 }
 
