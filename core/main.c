@@ -144,6 +144,11 @@ static int open_control(struct server *server, const struct option_device *optio
 
     if (!option->control && !server->path)
         return 0;
+    if (option->control && server->path && strcmp(option->control, server->path) == 0) {
+        log_error(server->dev->name, "--control %s is the device's own socket: choose another path for one of the two",
+                  option->control);
+        return -EADDRINUSE;
+    }
     if (option->control) {
         fd = server_listen_control(option->control);
         return fd < 0 ? fd : control_start(&server->control, server->dev, &process.loop, fd, option->control);

@@ -411,6 +411,9 @@ static void options(void **state)
     assert_int_equal(rig_run(&rig, "--plugin", "$edu", "--control", "", NULL), 2);
     assert_int_equal(rig_run(&rig, "--plugin", "$edu", "--control", "@a", "--control", "@b", NULL), 2);
     assert_true(rig_said(&rig, "--control is given twice for one device") == 1);
+    assert_int_equal(rig_run(&rig, "--plugin", "$edu", "--socket-path", "@s", "--control", "@s", NULL), 1);
+    assert_true(rig_said(&rig, "is the device's own socket: choose another path for one of the two") == 1);
+    assert_int_equal(access(rig_path(&rig, "s"), F_OK), -1);
 }
 
 /* ---- people who mean no good ---------------------------------------------------------------------------------- */
