@@ -72,6 +72,7 @@ struct device {
     struct host *retired; /* of former instances: the loop may have work with them still */
     bool private_code;    /* plugins are loaded from copies of their files */
     bool reloading;
+    bool reload_queued;   /* atomic: --reload has asked for one that has not begun */
     struct vfu_limits limits;
     struct guard guard;
     struct regmap *map;

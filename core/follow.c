@@ -59,9 +59,11 @@ struct follow {
 
 static void reload_device(void *arg)
 {
+    struct device *dev = arg;
     char why[2];
 
-    (void)reload_now(arg, why, sizeof why); /* logged */
+    __atomic_store_n(&dev->reload_queued, false, __ATOMIC_RELEASE);
+    (void)reload_now(dev, why, sizeof why); /* logged */
 }
 
 /* ---- what to look at ---- */
@@ -206,6 +208,13 @@ static bool find_missing(struct follow *f)
     return missing;
 }
 
+/* A device that is busy, or held at a break, reloads once however often its files are saved meanwhile. */
+static void ask_device(struct device *dev)
+{
+    if (!__atomic_exchange_n(&dev->reload_queued, true, __ATOMIC_ACQ_REL) && loop_post(&dev->loop, reload_device, dev))
+        __atomic_store_n(&dev->reload_queued, false, __ATOMIC_RELEASE);
+}
+
 static void settled(struct loop_timer *timer)
 {
     struct follow *f = (struct follow *)((char *)timer - offsetof(struct follow, timer));
@@ -214,7 +223,7 @@ static void settled(struct loop_timer *timer)
     f->open = false;
     for (struct watched *device = f->devices; device; device = device->next) {
         if (device->changed && all_there(device))
-            (void)loop_post(&device->dev->loop, reload_device, device->dev);
+            ask_device(device->dev);
         device->changed = false;
     }
     rescan(f); /* a symbolic link may lead elsewhere now */

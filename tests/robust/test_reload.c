@@ -838,6 +838,32 @@ static void a_script_in_a_script(void **state)
     end(c);
 }
 
+/* Saved again and again while the device is held, the script is loaded when that is over, not once for each. */
+static void saved_while_held(void **state)
+{
+    struct vfuc *c = begin("", REGS, "");
+    const uint32_t value = 1;
+
+    (void)state;
+    assert_int_equal(vfuc_control_open(rig_path(&rig, "s"), &control), 0);
+    ask("{\"cmd\": \"break\", \"reg\": \"B\"}", 0);
+    assert_int_equal(vfuc_post(c, 0, B, &value, sizeof value), 0);
+    assert_int_equal(vfuc_flush(c), 0);
+    while (!strstr(ask("{\"cmd\": \"breaks\"}", 0), "\"held\":{"))
+        ;
+    for (int i = 0; i < 10; i++) {
+        save_device("", REGS, "function d.write:A(v) return v + 1 end");
+        rig_pause(40);
+    }
+    ask("{\"cmd\": \"continue\"}", 0);
+    do
+        put(c, A, 5);
+    while (get(c, A) != 6);
+    rig_pause(100);
+    assert_in_range(rig_said(&rig, "reloaded in"), 1, 4); /* the last ones may have come later */
+    end(c);
+}
+
 /* What is no file of a script's size, and would be read for ever, or waited for, is not begun. */
 static void what_is_no_script(void **state)
 {
@@ -897,6 +923,7 @@ int main(void)
         CASE(when_it_is_told),
         CASE(in_virtual_time),
         CASE(what_is_no_script),
+        CASE(saved_while_held),
         CASE(a_script_in_a_script),
     };
 
