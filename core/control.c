@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * control - a device's control socket: connections, lines, and requests on their way to the device's thread and back.
+ * What goes out is core/answer.c's.
  * Functions run on main's thread but for those named device_* and control_finish, which run on the device's.
  */
-#include "core/control.h"
+#include "core/control_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,51 +23,6 @@
 /* Waiting for so long to begin, or to end, is told the asker. */
 #define BEGIN_NS UINT64_C(2000000000)
 #define END_NS UINT64_C(10000000000)
-#define READ_SIZE 16384u
-
-struct connection {
-    struct loop_watch watch; /* first */
-    struct connection *next;
-    struct control *control;
-    uint64_t id;
-    char *in, *out; /* in: CONTROL_LINE_MAX bytes */
-    size_t in_used, out_at, out_used, out_room;
-    struct job *job; /* under way, or NULL */
-    bool subscribed;
-    bool owner; /* a command of CONTROL_OWNS was begun */
-    bool ending; /* closes when all is sent */
-};
-
-/* A request on its way. Main's, but between ask_post and job_done, when it is the device's. */
-struct job {
-    struct ask_item item; /* first */
-    struct job *next;     /* of all */
-    struct job *later;    /* the device's: CONTROL_LATER */
-    struct control *control;
-    struct connection *from; /* main's; NULL: nobody waits any more */
-    const struct control_command *command;
-    json_t *request, *reply;
-    int result;
-    uint64_t asked;
-};
-
-struct control {
-    struct device *dev;
-    struct loop *loop; /* main's */
-    struct loop_watch watch;
-    char *path;
-    struct socketpath_file file;
-    int spare; /* given up for a moment when the process has no descriptor left */
-    struct connection *connections;
-    uint32_t nconnections;
-    struct job *jobs;
-    struct job *later; /* the device's */
-    struct loop_timer tick;
-    uint64_t next_id;
-    int subscribers; /* any thread reads it */
-    int waiting;     /* events on their way from the device to main */
-    struct log_limit limit;
-};
 
 int control_error(json_t *reply, int error, const char *format, ...)
 {
@@ -84,128 +40,6 @@ int control_error(json_t *reply, int error, const char *format, ...)
 uint64_t control_from(const json_t *request)
 {
     return (uint64_t)json_integer_value(json_object_get(request, "\x01""from"));
-}
-
-/* ---- output */
-
-static void close_connection(struct connection *c);
-
-/* False: it is closed. */
-static bool send_some(struct connection *c)
-{
-    while (c->out_at < c->out_used) {
-        ssize_t n = send(c->watch.fd, c->out + c->out_at, c->out_used - c->out_at, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            break;
-        if (n < 0) {
-            close_connection(c);
-            return false;
-        }
-        c->out_at += (size_t)n;
-    }
-    if (c->out_at == c->out_used) {
-        if (c->ending) {
-            close_connection(c);
-            return false;
-        }
-        free(c->out); /* a map may have been large */
-        c->out = NULL;
-        c->out_at = c->out_used = c->out_room = 0;
-    }
-    return true;
-}
-
-/* A connection whose request is under way, or whose output waits, is not read. That it is gone altogether shows in any
- * case; one whose other side only writes no more still gets its answers. */
-static void watch_again(struct connection *c)
-{
-    bool read = !c->job && !c->out_used && !c->ending;
-
-    loop_change(c->control->loop, &c->watch, (read ? EPOLLIN : 0u) | (c->out_used ? EPOLLOUT : 0u));
-}
-
-/* For so many bytes more. What has been sent makes room first: a reader who is never quite done costs no more for that. */
-static bool make_room(struct connection *c, size_t size)
-{
-    size_t room = c->out_room ? c->out_room : 256;
-    char *out;
-
-    if (c->out_at > c->out_used / 2) {
-        c->out_used -= c->out_at;
-        memmove(c->out, c->out + c->out_at, c->out_used);
-        c->out_at = 0;
-    }
-    while (room - c->out_used < size)
-        room *= 2;
-    out = room == c->out_room ? c->out : realloc(c->out, room);
-    if (!out)
-        return false;
-    c->out = out;
-    c->out_room = room;
-    return true;
-}
-
-/* A line. False: it is closed. */
-static bool put_line(struct connection *c, const json_t *value)
-{
-    size_t size = json_dumpb(value, NULL, 0, JSON_COMPACT);
-
-    if (!size || !make_room(c, size + 1)) {
-        log_limited(&c->control->limit, c->control->dev->name, LOG_ERROR, "control: no memory for an answer");
-        close_connection(c);
-        return false;
-    }
-    json_dumpb(value, c->out + c->out_used, size, JSON_COMPACT);
-    c->out[c->out_used + size] = '\n';
-    c->out_used += size + 1;
-    return send_some(c);
-}
-
-/* Two names for one number: this is the one that the manual pages have. */
-static const char *error_name(int error)
-{
-    const char *name = error == ENOTSUP ? "ENOTSUP" : strerrorname_np(error);
-
-    return name ? name : "EIO";
-}
-
-static bool put_reply(struct connection *c, const json_t *id, json_t *reply, int result)
-{
-    json_t *line = json_object();
-    bool open;
-
-    if (id)
-        json_object_set(line, "id", (json_t *)(uintptr_t)id);
-    json_object_set_new(line, "ok", json_boolean(result == 0));
-    if (result && !json_object_get(reply, "error"))
-        json_object_set_new(reply, "error", json_string(strerror(-result)));
-    if (result)
-        json_object_set_new(reply, "errno", json_string(error_name(-result)));
-    json_object_update(line, reply);
-    open = put_line(c, line);
-    json_decref(line);
-    return open;
-}
-
-static bool refuse(struct connection *c, const json_t *id, int error, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-static bool refuse(struct connection *c, const json_t *id, int error, const char *format, ...)
-{
-    json_t *reply = json_object();
-    char text[256];
-    va_list args;
-    bool open;
-
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    control_error(reply, error, "%s", text);
-    open = put_reply(c, id, reply, error);
-    json_decref(reply);
-    return open;
 }
 
 /* ---- events of the device */
@@ -229,9 +63,9 @@ static void deliver(void *arg)
         if (c->out_used - c->out_at > CONTROL_EVENTS_MAX) {
             log_limited(&control->limit, control->dev->name, LOG_WARN,
                         "control: a subscriber is dropped: it does not read its events");
-            close_connection(c);
-        } else if (put_line(c, told.event)) {
-            watch_again(c);
+            control_drop(c);
+        } else if (answer_line(c, told.event)) {
+            answer_watch(c);
         }
     }
     json_decref(told.event);
@@ -298,11 +132,11 @@ static void job_finished(void *arg)
     if (c) {
         c->job = NULL;
         c->owner |= (job->command->flags & CONTROL_OWNS) != 0;
-        open = put_reply(c, json_object_get(job->request, "id"), job->reply, job->result);
+        open = answer_reply(c, json_object_get(job->request, "id"), job->reply, job->result);
     }
     free_job(job);
     if (open && take_lines(c))
-        watch_again(c);
+        answer_watch(c);
 }
 
 static void device_job_done(struct job *job, int result)
@@ -385,13 +219,13 @@ static bool give_up(struct job *job, uint64_t waited)
     c->job = NULL;
     job->from = NULL;
     c->owner |= begun && (job->command->flags & CONTROL_OWNS);
-    open = refuse(c, id, -EBUSY, begun ? "the device is busy for %u s: '%s' has not returned"
+    open = answer_refuse(c, id, -EBUSY, begun ? "the device is busy for %u s: '%s' has not returned"
                                        : "the device is busy for %u s: a callback has not returned ('%s' was not done)",
                   (unsigned)(waited / 1000000000u), job->command->name);
     if (!begun)
         free_job(job);
     if (open && take_lines(c))
-        watch_again(c);
+        answer_watch(c);
     return true;
 }
 
@@ -421,12 +255,12 @@ static bool subscribe(struct connection *c, const json_t *request)
     bool open;
 
     if (on && !json_is_boolean(on))
-        return refuse(c, json_object_get(request, "id"), -EINVAL, "\"on\" is true or false");
+        return answer_refuse(c, json_object_get(request, "id"), -EINVAL, "\"on\" is true or false");
     reply = json_object();
     if (wanted != c->subscribed)
         __atomic_fetch_add(&c->control->subscribers, wanted ? 1 : -1, __ATOMIC_RELAXED);
     c->subscribed = wanted;
-    open = put_reply(c, json_object_get(request, "id"), reply, 0);
+    open = answer_reply(c, json_object_get(request, "id"), reply, 0);
     json_decref(reply);
     return open;
 }
@@ -438,17 +272,17 @@ static bool take_request(struct connection *c, json_t *request)
     const struct control_command *command = name ? verbs_find(name) : NULL;
 
     if (!json_is_object(request))
-        return refuse(c, NULL, -EINVAL, "a request is an object, as in {\"id\": 1, \"cmd\": \"info\"}");
+        return answer_refuse(c, NULL, -EINVAL, "a request is an object, as in {\"id\": 1, \"cmd\": \"info\"}");
     if (!name)
-        return refuse(c, id, -EINVAL, "a request has a \"cmd\", a string; 'help' lists them");
+        return answer_refuse(c, id, -EINVAL, "a request has a \"cmd\", a string; 'help' lists them");
     if (strcmp(name, "subscribe") == 0)
         return subscribe(c, request);
     if (!command)
-        return refuse(c, id, -ENOSYS, "there is no command '%.64s'; 'help' lists them", name);
+        return answer_refuse(c, id, -ENOSYS, "there is no command '%.64s'; 'help' lists them", name);
     json_object_set_new(request, "\x01""from", json_integer((json_int_t)c->id));
     c->job = post_job(c->control, command, request);
     if (!c->job)
-        return refuse(c, id, -ENOMEM, "no memory for the request");
+        return answer_refuse(c, id, -ENOMEM, "no memory for the request");
     c->job->from = c;
     return true;
 }
@@ -464,7 +298,7 @@ static bool take_line(struct connection *c, const char *line, size_t size)
         return true;
     request = json_loadb(line, size, JSON_REJECT_DUPLICATES, &error);
     if (!request)
-        return refuse(c, NULL, -EINVAL, "not JSON: %s (column %d)", error.text, error.column);
+        return answer_refuse(c, NULL, -EINVAL, "not JSON: %s (column %d)", error.text, error.column);
     open = take_request(c, request);
     json_decref(request);
     return open;
@@ -492,7 +326,7 @@ static bool take_lines(struct connection *c)
     if (c->in_used < CONTROL_LINE_MAX || memchr(c->in, '\n', c->in_used))
         return true;
     c->ending = true;
-    return refuse(c, NULL, -EMSGSIZE, "a request has up to %u bytes; this connection is closed", CONTROL_LINE_MAX);
+    return answer_refuse(c, NULL, -EMSGSIZE, "a request has up to %u bytes; this connection is closed", CONTROL_LINE_MAX);
 }
 
 static void connection_ready(struct loop_watch *watch, uint32_t ready)
@@ -500,29 +334,29 @@ static void connection_ready(struct loop_watch *watch, uint32_t ready)
     struct connection *c = (struct connection *)watch;
     ssize_t n;
 
-    if ((ready & EPOLLOUT) && !send_some(c))
+    if ((ready & EPOLLOUT) && !answer_send(c))
         return;
     if (ready & EPOLLIN) {
         n = recv(watch->fd, c->in + c->in_used, CONTROL_LINE_MAX - c->in_used, MSG_DONTWAIT);
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-            close_connection(c);
+            control_drop(c);
             return;
         }
         if (n > 0)
             c->in_used += (size_t)n;
     } else if (ready & (EPOLLHUP | EPOLLERR)) {
-        close_connection(c);
+        control_drop(c);
         return;
     }
     if (take_lines(c))
-        watch_again(c);
+        answer_watch(c);
 }
 
 /* ---- connections */
 
 static void forget_breaks(struct control *control, uint64_t id);
 
-static void close_connection(struct connection *c)
+void control_drop(struct connection *c)
 {
     struct control *control = c->control;
     struct connection **link = &control->connections;
@@ -669,7 +503,7 @@ void control_stop(struct control *control)
     close(control->watch.fd);
     close(control->spare);
     while (control->connections)
-        close_connection(control->connections);
+        control_drop(control->connections);
     loop_disarm(control->loop, &control->tick);
 }
 

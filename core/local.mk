@@ -5,6 +5,7 @@ noinst_LTLIBRARIES += core/libcore.la
 core_libcore_la_SOURCES = \
 	core/advance.c \
 	core/advance.h \
+	core/answer.c \
 	core/ask.c \
 	core/ask.h \
 	core/calls.c \
@@ -20,6 +21,7 @@ core_libcore_la_SOURCES = \
 	core/covfile.c \
 	core/control.c \
 	core/control.h \
+	core/control_private.h \
 	core/cross.c \
 	core/cross.h \
 	core/describe.c \
