@@ -82,6 +82,27 @@ for name, map in pairs({ mapped = true, ["by messages"] = false }) do
     t.match(select(3, d.queues[RX0]:wait()), "moved")
     d.queues[TX0]:wait()
   end)
+
+  t.test("a client that leaves, and the next one goes on, " .. name, function(dut)
+    local d = driver.start(dut, 0, { map = map })
+    post(d.queues[RX1], 1)
+    d.queues[TX1]:add(packet("before"))
+    d.queues[TX1]:kick()
+    local bytes = d.mem:read(0, d.size) -- in which nothing is done: there is no buffer
+    dut:reconnect()
+    t.eq(dut.regs.DEVICE_STATUS.value, 15)
+    d.mem = dut:memory(0x100000, d.size, { map = map })
+    d.mem:write(0, bytes)
+    d.queues[RX1]:kick()
+    d.queues[TX1]:kick()
+    post(d.queues[RX0], 2)
+    t.match(select(3, d.queues[RX0]:wait()), "before")
+    d.queues[TX0]:add(packet("after"))
+    d.queues[TX0]:kick()
+    t.match(select(3, d.queues[RX0]:wait()), "after")
+    t.eq(dut.regs.DEVICE_STATUS.value, 15)
+    t.no(dut:log():find("error"))
+  end)
 end
 
 t.test("the link", function(dut)
