@@ -152,8 +152,24 @@ static int64_t run_poll_every(struct host *host, const struct call_args *a)
     return work_poll_every(host, a->n[0]);
 }
 
+/* A struct of the plugin's, which has to be there and to have `least` bytes. */
+static bool given(struct host *host, enum host_call call, const void *what, uint32_t least)
+{
+    uint32_t size = 0;
+
+    if (what)
+        memcpy(&size, what, sizeof size);
+    if (size >= least)
+        return true;
+    host_blame(host, (int)call, what ? "%s is given a struct of struct_size %u (EINVAL)" : "%s is given NULL (EINVAL)",
+               calls_name(call), size);
+    return false;
+}
+
 static int64_t run_bar_access(struct host *host, const struct call_args *a)
 {
+    if (!given(host, HOST_BAR_ACCESS, a->p[0], sizeof(struct vfu_access)))
+        return -EINVAL;
     return device_access(host->dev, a->p[0]);
 }
 
@@ -165,13 +181,21 @@ static int64_t run_irq_level(struct host *host, const struct call_args *a)
 
 static int64_t run_config_read(struct host *host, const struct call_args *a)
 {
+    if (!a->p[0]) {
+        host_blame(host, HOST_CONFIG_READ, "config read is given no place for the bytes (EINVAL)");
+        return -EINVAL;
+    }
     return confighw_read(&host->dev->config, (uint32_t)a->n[0], (uint32_t)a->n[1], a->p[0]);
 }
 
 static int64_t run_config_write(struct host *host, const struct call_args *a)
 {
-    int error = confighw_write(&host->dev->config, (uint32_t)a->n[0], (uint32_t)a->n[1], a->p[0]);
+    int error = -EINVAL;
 
+    if (!a->p[0])
+        host_blame(host, HOST_CONFIG_WRITE, "config write is given no bytes (EINVAL)");
+    else
+        error = confighw_write(&host->dev->config, (uint32_t)a->n[0], (uint32_t)a->n[1], a->p[0]);
     if (error == -EACCES)
         host_blame(host, HOST_CONFIG_WRITE, "it writes %u bytes at %#x of config space, and some of that is not the "
                    "device's to change (EACCES)", (uint32_t)a->n[1], (uint32_t)a->n[0]);
@@ -182,9 +206,12 @@ static int64_t run_region_look(struct host *host, const struct call_args *a)
 {
     struct device *dev = host->dev;
     struct vfu_region_state *state = a->p[0], known = { 0 };
-    uint32_t region = (uint32_t)a->n[0], size = state->struct_size < sizeof known ? state->struct_size : sizeof known;
+    uint32_t region = (uint32_t)a->n[0], size;
     bool decoded;
 
+    if (!given(host, HOST_REGION_LOOK, state, offsetof(struct vfu_region_state, size)))
+        return -EINVAL;
+    size = state->struct_size < sizeof known ? state->struct_size : sizeof known;
     known.struct_size = state->struct_size;
     known.size = device_region_size(dev, region);
     if (!known.size)

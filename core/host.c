@@ -119,8 +119,12 @@ static void host_log(const struct vfu_host *table, uint32_t level, const char *m
 
     if (host_gone(host))
         host_blame(host, HOST_LOG, "log is called after destroy");
+    if (!message) {
+        host_blame(host, HOST_LOG, "log is given NULL for a message");
+        return;
+    }
     log_write(host->who ? host->who : host->dev->name, level > VFU_LOG_DEBUG ? LOG_DEBUG : (enum log_level)level, "%s",
-              message ? message : "(null)");
+              message);
 }
 
 static void host_guest_error(const struct vfu_host *table, const char *message)
@@ -129,11 +133,15 @@ static void host_guest_error(const struct vfu_host *table, const char *message)
 
     if (host_gone(host_of(table)))
         host_blame(host_of(table), HOST_GUEST_ERROR, "guest_error is called after destroy");
+    if (!message) {
+        host_blame(host_of(table), HOST_GUEST_ERROR, "guest_error is given NULL for a message");
+        return;
+    }
     __atomic_fetch_add(&dev->guest_errors, 1, __ATOMIC_RELAXED);
     if (mine(host_of(table)))
-        log_limited(&dev->limit, dev->name, LOG_WARN, "guest error: %s", message ? message : "(null)");
+        log_limited(&dev->limit, dev->name, LOG_WARN, "guest error: %s", message);
     else
-        log_warn(dev->name, "guest error: %s", message ? message : "(null)");
+        log_warn(dev->name, "guest error: %s", message);
 }
 
 static uint64_t host_now(const struct vfu_host *table)

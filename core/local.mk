@@ -22,6 +22,8 @@ core_libcore_la_SOURCES = \
 	core/control.c \
 	core/control.h \
 	core/control_private.h \
+	core/crash.c \
+	core/crash.h \
 	core/cross.c \
 	core/cross.h \
 	core/describe.c \

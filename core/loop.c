@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/log.h"
 #include "core/sys.h"
 
 #define EVENTS_A_ROUND 32
@@ -268,6 +269,19 @@ static void run_work(struct loop *loop)
 
 /* ---- the loop itself */
 
+static int look(struct loop *loop, struct epoll_event *events, int timeout)
+{
+    int n = sys_epoll_wait(loop->epoll, events, EVENTS_A_ROUND, timeout);
+
+    if (n < 0 && errno != EINTR) {
+        /* Nothing could wake the loop any more, and nothing stop it. */
+        log_error(NULL, "descriptors of the host's were closed, by a plugin it seems: the host cannot go on (%s)",
+                  strerror(errno));
+        _exit(1);
+    }
+    return n;
+}
+
 static int wait_for(struct loop *loop, struct epoll_event *events, int64_t timeout)
 {
     int n;
@@ -285,7 +299,7 @@ static int wait_for(struct loop *loop, struct epoll_event *events, int64_t timeo
         if (timeout > 3600000)
             timeout = 3600000;
     }
-    return sys_epoll_wait(loop->epoll, events, EVENTS_A_ROUND, (int)timeout);
+    return look(loop, events, (int)timeout);
 }
 
 /*
@@ -304,7 +318,7 @@ static int spin(struct loop *loop, struct epoll_event *events, int64_t timeout)
     getrusage(RUSAGE_THREAD, &usage);
     taken = usage.ru_nivcsw;
     for (;;) {
-        int n = sys_epoll_wait(loop->epoll, events, EVENTS_A_ROUND, 0);
+        int n = look(loop, events, 0);
 
         if (n != 0 || loop_now() >= end)
             return n;

@@ -16,6 +16,7 @@
 
 #include "core/control.h"
 #include "core/coverage.h"
+#include "core/crash.h"
 #include "core/device.h"
 #include "core/dump.h"
 #include "core/fault.h"
@@ -41,6 +42,7 @@ struct host_process {
     struct follow *follow; /* --reload */
     struct tracefile *trace; /* --trace */
     sigset_t caught;
+    pthread_t main_thread;
     pid_t child; /* --run */
     int status;
     int next_fd, last_fd; /* of socket activation */
@@ -77,8 +79,11 @@ static int load_devices(void)
             .virtual_time = options->virtual_time,
             .reload = options->reload,
         };
-        int error = device_new(&process.servers[i].dev, &to);
+        int error;
 
+        crash_blame(from->spec);
+        error = device_new(&process.servers[i].dev, &to);
+        crash_blame(NULL);
         process.servers[i].fd = -1;
         if (error)
             return error == -EINVAL ? EXIT_USAGE : error == -ENOMEM ? EXIT_FAILED : EXIT_PLUGIN;
@@ -91,7 +96,9 @@ static void unload_devices(void)
 {
     for (uint32_t i = process.nservers; i > 0; i--) {
         control_free(process.servers[i - 1].control);
+        crash_blame(process.options.devices[i - 1].spec);
         device_free(process.servers[i - 1].dev);
+        crash_blame(NULL);
         free(process.servers[i - 1].path);
     }
     free(process.servers);
@@ -444,17 +451,40 @@ static void signal_ready(struct loop_watch *watch, uint32_t ready)
     }
 }
 
+/* Of a thread that a plugin has made while it was loaded: the signal is main's. */
+static void pass_on(int number)
+{
+    pthread_kill(process.main_thread, number);
+}
+
+/* While devices are loaded and taken down, SIGTERM and SIGINT do what they do by themselves: a callback that does not
+ * return there can be left in no other way. */
+static void prepare_signals(void)
+{
+    sigset_t own;
+
+    process.main_thread = pthread_self();
+    sigemptyset(&own);
+    sigaddset(&own, SIGCHLD);
+    sigaddset(&own, SIGUSR1);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that has grown to ulimit -f is an error of its writer's */
+    pthread_sigmask(SIG_BLOCK, &own, NULL);
+}
+
 static int catch_signals(void)
 {
+    struct sigaction action = { .sa_handler = pass_on, .sa_flags = SA_RESTART };
+
     sigemptyset(&process.caught);
     sigaddset(&process.caught, SIGTERM);
     sigaddset(&process.caught, SIGINT);
     sigaddset(&process.caught, SIGCHLD);
     sigaddset(&process.caught, SIGUSR1);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* a file that has grown to ulimit -f is an error of its writer's */
     if (pthread_sigmask(SIG_BLOCK, &process.caught, NULL))
         return -EINVAL;
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
     process.signals = (struct loop_watch){
         .fd = signalfd(-1, &process.caught, SFD_CLOEXEC | SFD_NONBLOCK),
         .events = EPOLLIN,
@@ -463,6 +493,24 @@ static int catch_signals(void)
     if (process.signals.fd < 0)
         return -errno;
     return loop_add(&process.loop, &process.signals);
+}
+
+/* Those that came while the devices stopped have been obeyed; the next one does not wait for anybody. */
+static void release_signals(void)
+{
+    struct signalfd_siginfo info;
+    sigset_t ends;
+
+    if (process.signals.fd < 0)
+        return;
+    while (read(process.signals.fd, &info, sizeof info) == sizeof info)
+        ;
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    pthread_sigmask(SIG_UNBLOCK, &ends, NULL);
 }
 
 static int run_command_line(const char *command)
@@ -475,6 +523,8 @@ static int run_command_line(const char *command)
         return EXIT_FAILED;
     }
     if (process.child == 0) {
+        signal(SIGTERM, SIG_DFL);
+        signal(SIGINT, SIG_DFL);
         sigprocmask(SIG_UNBLOCK, &process.caught, NULL);
         signal(SIGPIPE, SIG_DFL);
         signal(SIGXFSZ, SIG_DFL);
@@ -553,19 +603,26 @@ int main(int argc, char **argv)
         return status == -EINVAL ? EXIT_USAGE : status ? EXIT_FAILED : 0;
     }
     raise_limits();
+    crash_init();
     /* A FIFO may be waited for, which the user can end: before signals are caught. */
     if (process.options.mode == MODE_SERVE && process.options.tracefile &&
         tracefile_open(&process.trace, process.options.tracefile, process.options.trace_snap)) {
         options_free(&process.options);
         return EXIT_FAILED;
     }
-    if (fault_init() || loop_init(&process.loop) || catch_signals()) {
+    prepare_signals();
+    if (fault_init() || loop_init(&process.loop)) {
         log_error(NULL, "cannot start: %s", strerror(errno));
         return EXIT_FAILED;
     }
     status = load_devices();
+    if (!status && catch_signals()) {
+        log_error(NULL, "cannot catch signals: %s", strerror(errno));
+        status = EXIT_FAILED;
+    }
     if (!status)
         status = process.options.mode == MODE_SERVE ? serve() : report();
+    release_signals();
     unload_devices();
     tracefile_close(process.trace);
     if (process.signals.fd >= 0)

@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/crash.h"
+
 #define REFUSALS_MAX 16u
 #define REFUSAL_NS UINT64_C(1000000000)
 #define STOP_SECONDS 5
@@ -300,9 +302,11 @@ static void *device_thread(void *arg)
 {
     struct server *server = arg;
 
+    crash_blame(server->dev->name);
     if (server->neighbours)
         fair_start(&server->fair);
     loop_run(&server->dev->loop);
+    crash_blame(NULL);
     return NULL;
 }
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -85,12 +86,57 @@ static void move_bar(struct bad *bad)
     config->write(bad->host, 0x10, sizeof bytes, bytes);
 }
 
+static void log_nothing(struct bad *bad)
+{
+    bad->host->log(bad->host, VFU_LOG_ERROR, NULL);
+}
+
+static void access_nothing(struct bad *bad)
+{
+    bad->host->bar_access(bad->host, NULL);
+}
+
+static void look_nowhere(struct bad *bad)
+{
+    const struct vfu_host_regions *regions = bad->host->extension(bad->host, VFU_EXT_REGIONS);
+
+    regions->look(bad->host, 0, NULL);
+}
+
+static void crash(struct bad *bad)
+{
+    (void)bad;
+    raise(SIGSEGV);
+}
+
+static void give_up(struct bad *bad)
+{
+    (void)bad;
+    abort();
+}
+
+static void leave(struct bad *bad)
+{
+    (void)bad;
+    exit(42);
+}
+
+/* Descriptors that are not its own: the loops of the host. */
+static void close_all(struct bad *bad)
+{
+    (void)bad;
+    for (int fd = 3; fd < 256; fd++)
+        close(fd);
+}
+
 static const struct {
     const char *fault;
     void (*run)(struct bad *bad);
 } deeds[] = {
     { "thread", from_a_thread }, { "vector", raise_vector }, { "interrupt", raise_none }, { "undeclared", undeclared },
     { "twice", submit_twice },   { "closed", watch_closed }, { "config", move_bar },
+    { "log", log_nothing },      { "access", access_nothing }, { "look", look_nowhere }, { "crash", crash },
+    { "abort", give_up },        { "exit", leave },          { "closeall", close_all },
 };
 
 /* ---- callbacks ---- */
@@ -102,6 +148,8 @@ static int32_t on_describe(const struct vfu_host *host, const struct vfu_params 
 
     (void)params;
     host->param_string(host, "fault", &fault);
+    while (strcmp(fault, "endless") == 0)
+        pause();
     desc->caps = VFU_CAP_RESET | VFU_CAP_FD_WATCH;
     if (strcmp(fault, "interrupt") != 0)
         desc->caps |= VFU_CAP_MSI;

@@ -152,6 +152,74 @@ static void test_quiesce(void **state)
     rig_close(&rig);
 }
 
+static void test_nulls(void **state)
+{
+    (void)state;
+    do_it_thrice("log", 0, FAULT "log is given NULL for a message");
+    do_it_thrice("access", 0, FAULT "bar_access is given NULL");
+    do_it_thrice("look", 0, FAULT "regions look is given NULL");
+}
+
+static void no_core(struct rig *rig)
+{
+    const struct rlimit none = { 0, 0 };
+
+    (void)rig;
+    setrlimit(RLIMIT_CORE, &none);
+}
+
+/* What takes the host down has a name. status 0: any but 0, as a sanitizer may have its own. */
+static void goes_down(const char *fault, int status, const char *words)
+{
+    const char *dir = getenv("VFU_BUILDDIR");
+    char path[PATH_MAX], item[64];
+    struct rig rig;
+    struct vfuc *c;
+    int got;
+
+    snprintf(path, sizeof path, "%s/tests/robust/.libs/bad_plugin.so", dir ? dir : ".");
+    snprintf(item, sizeof item, "fault=%s", fault);
+    rig_open(&rig);
+    rig.before = no_core;
+    rig_start(&rig, "--plugin", path, item, "--socket-path", "@s", NULL);
+    c = rig_client(&rig, "s");
+    assert_true(vfuc_put(c, VFUC_BAR(0), 0, 4, 1) < 0);
+    vfuc_free(c);
+    got = rig_wait(&rig);
+    if (got <= 0 || (status && got != status) || rig_said(&rig, words) != 1) {
+        rig_show(&rig);
+        fail_msg("status %d, or it did not say once: %s", got, words);
+    }
+    rig_close(&rig);
+}
+
+static void test_ends(void **state)
+{
+    (void)state;
+    goes_down("crash", 0, "bad: error: plugin fault: it takes the host down with SIGSEGV");
+    goes_down("abort", 0, "bad: error: plugin fault: it takes the host down with SIGABRT");
+    goes_down("exit", 42, "bad: error: plugin fault: it ends the host by calling exit");
+    goes_down("closeall", 1, "descriptors of the host's were closed");
+}
+
+/* A describe that does not return can be left. */
+static void test_endless(void **state)
+{
+    const char *dir = getenv("VFU_BUILDDIR");
+    char path[PATH_MAX];
+    struct rig rig;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/tests/robust/.libs/bad_plugin.so", dir ? dir : ".");
+    for (int i = 0; i < 2; i++) {
+        rig_open(&rig);
+        rig_start(&rig, "--check", "--plugin", path, "fault=endless", NULL);
+        rig_pause(100);
+        assert_int_equal(rig_stop(&rig, i ? SIGINT : SIGTERM), 128 + (i ? SIGINT : SIGTERM));
+        rig_close(&rig);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +227,7 @@ int main(void)
         cmocka_unit_test(test_undeclared), cmocka_unit_test(test_twice),         cmocka_unit_test(test_closed),
         cmocka_unit_test(test_config),     cmocka_unit_test(test_result),        cmocka_unit_test(test_overrun),
         cmocka_unit_test(test_early),      cmocka_unit_test(test_after_destroy), cmocka_unit_test(test_quiesce),
+        cmocka_unit_test(test_nulls),      cmocka_unit_test(test_ends),          cmocka_unit_test(test_endless),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
