@@ -62,7 +62,7 @@ static inline struct reg_cell *regcell_hit(const struct reg_span *span, uint64_t
     return distance ? &span->cells[entry->base + distance - 1] : NULL;
 }
 
-/* 1, 2, 4 or 8 bytes of a plain register, which lie in it. */
+/* Up to 8 bytes of a plain register, which lie in it. */
 static inline void regcell_load(const struct reg_cell *cell, uint64_t offset, uint32_t size, uint8_t *bytes)
 {
     uint64_t value = htole64(cell->value >> (8 * (offset - cell->offset)));
@@ -71,6 +71,7 @@ static inline void regcell_load(const struct reg_cell *cell, uint64_t offset, ui
     case 1: memcpy(bytes, &value, 1); return;
     case 2: memcpy(bytes, &value, 2); return;
     case 4: memcpy(bytes, &value, 4); return;
+    case 8: memcpy(bytes, &value, 8); return;
     default: memcpy(bytes, &value, size); return;
     }
 }

@@ -82,7 +82,7 @@ int region_access(struct region *region, struct vfu_access *access, uint8_t byte
 static inline struct reg_cell *region_register(const struct region *region, uint64_t offset, uint32_t size)
 {
     if (!region->registers || !(region->access_sizes & size) || ((size | offset) & (size - 1)) ||
-        (region->window && offset < region->window_end && offset + size > region->window_start))
+        (offset < region->window_end && offset + size > region->window_start))
         return NULL;
     return regcell_hit(region->registers, offset);
 }
