@@ -419,7 +419,6 @@ static int load(struct device *dev)
         return error;
     dev->params.who = dev->report.who = dev->displays.who = dev->name;
     streams_init(&dev->streams, &dev->loop, dev->name);
-    dev->loop.idle = host_idle;
     error = make_parts(dev);
     dev->host->ready = error == 0;
     if (!error)

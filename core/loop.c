@@ -160,10 +160,12 @@ void loop_disarm(struct loop *loop, struct loop_timer *timer)
     heap_disarm(&loop->timers, timer);
 }
 
-/* The alarm is still to come, and no timer is due before it. */
-static bool alarm_first(const struct loop *loop)
+/* No timer is due before the alarm, which is still to come, if there are any. */
+static inline bool timers_rest(const struct loop *loop)
 {
-    return loop->alarm <= heap_first(&loop->timers)->deadline;
+    const struct loop_timer *first = heap_first(&loop->timers);
+
+    return !first || loop->alarm <= first->deadline;
 }
 
 /* False: it cannot be set, so the wait needs a limit. */
@@ -183,12 +185,8 @@ static bool set_alarm(struct loop *loop, uint64_t deadline)
 static void run_timers(struct loop *loop)
 {
     struct loop_timer *timer = heap_first(&loop->timers);
-    uint64_t now, limit;
+    uint64_t now = loop_now(), limit = loop->timers.next_sequence;
 
-    if (!timer || alarm_first(loop))
-        return;
-    now = loop_now();
-    limit = loop->timers.next_sequence;
     while (timer && timer->deadline <= now && timer->sequence < limit && !must_stop(loop)) {
         heap_disarm(&loop->timers, timer);
         timer->fn(timer);
@@ -231,6 +229,11 @@ int loop_post(struct loop *loop, void (*fn)(void *arg), void *arg)
     if (!error)
         wake(loop);
     return error;
+}
+
+static inline bool work_waits(const struct loop *loop)
+{
+    return loop->nwork > 0 || __atomic_load_n(&loop->has_posted, __ATOMIC_ACQUIRE);
 }
 
 static void take_posted(struct loop *loop)
@@ -329,18 +332,10 @@ static int spin(struct loop *loop, struct epoll_event *events, int64_t timeout)
     }
 }
 
-/* How long the next wait may last in ns; -1: until something comes, and be it the alarm. */
-static int64_t time_left(struct loop *loop)
+static int64_t time_to_timer(struct loop *loop)
 {
-    const struct loop_timer *first = heap_first(&loop->timers);
-    uint64_t now, deadline;
+    uint64_t now = loop_now(), deadline = heap_first(&loop->timers)->deadline;
 
-    if (loop->nwork > 0 || __atomic_load_n(&loop->has_posted, __ATOMIC_ACQUIRE))
-        return 0;
-    if (!first || alarm_first(loop))
-        return -1;
-    now = loop_now();
-    deadline = first->deadline;
     if (deadline <= now)
         return 0;
     if (deadline - now >= LOOP_NEAR_NS && set_alarm(loop, deadline))
@@ -348,29 +343,43 @@ static int64_t time_left(struct loop *loop)
     return deadline - now > INT64_C(3600000000000) ? INT64_C(3600000000000) : (int64_t)(deadline - now);
 }
 
-static void dispatch(struct loop *loop, struct round *round)
+/* How long the next wait may last in ns; -1: until something comes, and be it the alarm. */
+static inline int64_t time_left(struct loop *loop)
+{
+    return work_waits(loop) ? 0 : timers_rest(loop) ? -1 : time_to_timer(loop);
+}
+
+static __attribute__((noinline)) void drain_wake(struct loop *loop)
+{
+    uint64_t drained;
+
+    while (read(loop->wake, &drained, sizeof drained) < 0 && errno == EINTR)
+        ;
+}
+
+static inline void dispatch(struct loop *loop, struct round *round)
 {
     for (round->at = 0; round->at < round->n && !must_stop(loop);) {
         struct epoll_event *event = &round->events[round->at++];
         struct loop_watch *watch = event->data.ptr;
-        uint64_t drained;
 
-        if (watch) {
+        if (watch)
             watch->fn(watch, event->events);
-        } else if (read(loop->wake, &drained, sizeof drained) < 0) {
-            continue; /* a removed watch, or the wake-up already seen */
-        }
+        else
+            drain_wake(loop); /* or it is a watch that has been removed */
     }
 }
 
 /* What a round does once it has waited. */
-static void end_round(struct loop *loop, struct round *round)
+static inline void end_round(struct loop *loop, struct round *round)
 {
     if (round->n > 0)
         dispatch(loop, round);
     round->n = 0;
-    run_timers(loop);
-    run_work(loop);
+    if (!timers_rest(loop))
+        run_timers(loop);
+    if (work_waits(loop))
+        run_work(loop);
 }
 
 void loop_step(struct loop *loop)

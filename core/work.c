@@ -190,6 +190,8 @@ int32_t work_poll_every(struct host *host, uint64_t interval)
         return -EINVAL;
     host->poll_interval = interval;
     host->poll_timer.fn = poll_due;
+    if (interval != VFU_POLL_OFF) /* from then on: a device that never polls is spared the question */
+        host->dev->loop.idle = host_idle;
     clock_disarm(&host->dev->clock, &host->poll_timer);
     return 0;
 }
