@@ -81,11 +81,19 @@ static void flush_twin(struct session *s)
         loop_change(&s->dev->loop, &s->twin_watch, EPOLLIN | EPOLLRDHUP | EPOLLET | (error ? EPOLLOUT : 0u));
 }
 
+static bool flush_ends(struct session *s, int error);
+
 /* False: the session has ended. */
-static bool flush(struct session *s)
+static inline bool flush(struct session *s)
 {
     int error = transport_flush(&s->main);
 
+    return !(error || s->blocked || s->dev->transfer.starved) || flush_ends(s, error);
+}
+
+/* What there is to do when output does not leave, or does so again. */
+static bool flush_ends(struct session *s, int error)
+{
     if (error == 0 && s->twin.fd < 0 && s->dev->transfer.starved) {
         transfer_pump(&s->dev->transfer); /* message DMA that found no room before */
         if (s->dead)
@@ -285,22 +293,16 @@ static void refuse_stream(struct session *s, const struct message *m)
     end(s);
 }
 
-/* Every whole message in the buffer. False: stop for now, blocked or dead. */
-static bool handle_all(struct session *s)
+/* Every whole message that the lane leaves, and those behind it. False: stop for now, blocked or dead. */
+static __attribute__((noinline)) bool handle_rest(struct session *s)
 {
     struct message m;
     int found;
 
     if (s->sinking && (!transport_sunk(&s->main) || !finish_sink(s)))
-        return transport_sunk(&s->main) ? false : true;
-    for (;;) {
-        bool handled;
-
-        lane_run(s);
-        found = transport_next(&s->main, &m);
-        if (found <= 0)
-            break;
-        handled = handle(s, &m);
+        return !transport_sunk(&s->main);
+    while ((found = transport_next(&s->main, &m)) > 0) {
+        bool handled = handle(s, &m);
 
         if (s->dead) {
             for (uint32_t i = 0; i < m.nfds; i++)
@@ -313,6 +315,7 @@ static bool handle_all(struct session *s)
             return false;
         }
         transport_done(&s->main, &m);
+        lane_run(s);
     }
     if (found < 0) {
         refuse_stream(s, &m);
@@ -320,6 +323,13 @@ static bool handle_all(struct session *s)
     }
     try_sink(s);
     return true;
+}
+
+/* Every whole message in the buffer. False: stop for now, blocked or dead. */
+static inline bool handle_all(struct session *s)
+{
+    lane_run(s); /* nearly always that is all */
+    return (transport_taken(&s->main) && !s->sinking) || handle_rest(s);
 }
 
 /* Receives and handles until nothing is left, output blocks, or the turn is over. True: more may be waiting. */

@@ -18,9 +18,7 @@
 
 struct session {
     struct device *dev;
-    struct transport main, twin; /* twin.fd is -1 unless it was negotiated */
-    struct loop_watch main_watch, twin_watch;
-    struct version version; /* what was negotiated */
+    /* Together, as all of them are looked at with each message. */
     bool negotiated;
     bool blocked; /* output waits for the client to read: no more commands are taken */
     bool dead;
@@ -28,6 +26,11 @@ struct session {
     bool again; /* a deferred continuation is on its way */
     bool twin_more; /* it is the twin socket's, too */
     bool ending, twin_ending; /* the peer has hung up: what it sent last is followed by the end, and no other edge */
+    bool sinking; /* a large write's data goes straight to memory as it comes: sink_* */
+    struct loop_watch main_watch;
+    struct transport main, twin; /* twin.fd is -1 unless it was negotiated */
+    struct loop_watch twin_watch;
+    struct version version; /* what was negotiated */
     /* The reply of the command at hand: payload room, its size, what follows it from memory, descriptors. */
     uint8_t *reply;
     uint32_t reply_size;
@@ -36,8 +39,6 @@ struct session {
     int carry[TRANSPORT_FDS];
     uint32_t ncarry;
     bool carry_close;
-    /* A large write whose data goes straight to memory as it comes. */
-    bool sinking;
     struct vfu_msg_header sink_header;
     struct vfu_msg_region_access sink_access;
     struct log_limit limit;

@@ -172,10 +172,6 @@ static void keep_fds(struct transport *t, struct msghdr *header, uint64_t positi
 /* Where the next receive may put bytes: at the end of what is there, which moves to the front when space is short. */
 static size_t make_room(struct transport *t)
 {
-    if (t->rx_head == t->rx_tail) {
-        t->rx_head = t->rx_tail = 0;
-        return RX_FIRST;
-    }
     if (RX_ROOM - t->rx_tail < RX_CHUNK && t->rx_head > 0) {
         memmove(t->rx, t->rx + t->rx_head, t->rx_tail - t->rx_head);
         t->rx_tail -= t->rx_head;
@@ -184,46 +180,85 @@ static size_t make_room(struct transport *t)
     return RX_ROOM - t->rx_tail < RX_CHUNK ? RX_ROOM - t->rx_tail : RX_CHUNK;
 }
 
-int transport_receive(struct transport *t)
+static inline size_t room_for_receive(struct transport *t)
 {
-    union {
-        char bytes[CMSG_SPACE(TRANSPORT_FDS * sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    struct iovec iov[2];
-    struct msghdr header = { .msg_iov = iov, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes };
-    size_t room = make_room(t), asked = room;
-    ssize_t got;
+    if (t->rx_head != t->rx_tail)
+        return make_room(t);
+    t->rx_head = t->rx_tail = 0;
+    return RX_FIRST;
+}
 
-    if (t->sink_left) {
-        iov[header.msg_iovlen++] = (struct iovec){ t->sink, t->sink_left };
-        asked += t->sink_left;
-    } else if (room == 0) {
-        return TRANSPORT_FULL;
-    }
-    iov[header.msg_iovlen++] = (struct iovec){ t->rx + t->rx_tail, room };
-    do
-        got = sys_recvmsg(t->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    while (got < 0 && errno == EINTR);
-    if (got < 0)
-        return errno == EAGAIN ? TRANSPORT_EMPTY : errno == ECONNRESET ? TRANSPORT_EOF : -errno;
+union control {
+    char bytes[CMSG_SPACE(TRANSPORT_FDS * sizeof(int))];
+    struct cmsghdr align;
+};
+
+/* Of a receive that has brought no bytes. */
+static __attribute__((noinline)) int no_bytes(ssize_t got)
+{
     if (got == 0)
         return TRANSPORT_EOF;
-    asked -= (size_t)got;
-    if (t->sink_left) {
-        size_t sunk = (size_t)got < t->sink_left ? (size_t)got : t->sink_left;
+    return errno == EAGAIN ? TRANSPORT_EMPTY : errno == ECONNRESET ? TRANSPORT_EOF : -errno;
+}
 
-        t->sink += sunk;
-        t->sink_left -= sunk;
-        t->rx_position += sunk;
-        got -= (ssize_t)sunk;
-    }
-    t->rx_tail += (size_t)got;
-    if (header.msg_controllen || (header.msg_flags & MSG_CTRUNC)) {
-        keep_fds(t, &header, t->rx_position + (t->rx_tail - t->rx_head) - 1);
+static inline ssize_t receive(int fd, struct msghdr *header)
+{
+    ssize_t got;
+
+    do
+        got = sys_recvmsg(fd, header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
+/* The last byte of what has come is in the buffer, or was taken to its place. */
+static inline int see_fds(struct transport *t, struct msghdr *header, bool full)
+{
+    if (header->msg_controllen || (header->msg_flags & MSG_CTRUNC)) {
+        keep_fds(t, header, t->rx_position + (t->rx_tail - t->rx_head) - 1);
         return TRANSPORT_MORE; /* it ended here for the descriptors' sake */
     }
-    return asked == 0 ? TRANSPORT_MORE : TRANSPORT_EMPTY;
+    return full ? TRANSPORT_MORE : TRANSPORT_EMPTY;
+}
+
+/* The data of a large write first, then what is behind it. */
+static __attribute__((noinline)) int receive_sinking(struct transport *t, size_t room)
+{
+    union control control;
+    struct iovec iov[2] = { { t->sink, t->sink_left }, { t->rx + t->rx_tail, room } };
+    struct msghdr header = { .msg_iov = iov, .msg_iovlen = 2, .msg_control = control.bytes,
+                             .msg_controllen = sizeof control.bytes };
+    size_t asked = room + t->sink_left, sunk;
+    ssize_t got = receive(t->fd, &header);
+
+    if (got <= 0)
+        return no_bytes(got);
+    sunk = (size_t)got < t->sink_left ? (size_t)got : t->sink_left;
+    t->sink += sunk;
+    t->sink_left -= sunk;
+    t->rx_position += sunk;
+    t->rx_tail += (size_t)got - sunk;
+    return see_fds(t, &header, (size_t)got == asked);
+}
+
+int transport_receive(struct transport *t)
+{
+    union control control;
+    size_t room = room_for_receive(t);
+    struct iovec iov = { t->rx + t->rx_tail, room };
+    struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
+                             .msg_controllen = sizeof control.bytes };
+    ssize_t got;
+
+    if (t->sink_left)
+        return receive_sinking(t, room);
+    if (room == 0)
+        return TRANSPORT_FULL;
+    got = receive(t->fd, &header);
+    if (got <= 0)
+        return no_bytes(got);
+    t->rx_tail += (size_t)got;
+    return see_fds(t, &header, (size_t)got == room);
 }
 
 /* Hands the message the descriptors that came with its bytes. */
@@ -380,10 +415,7 @@ void transport_append_memory(struct transport *t, const uint8_t *memory, size_t 
  * they are. */
 static ssize_t send_some(struct transport *t)
 {
-    union {
-        char bytes[CMSG_SPACE(TRANSPORT_FDS * sizeof(int))];
-        struct cmsghdr align;
-    } control;
+    union control control;
     struct iovec iov[2];
     struct msghdr header = { .msg_iov = iov };
     size_t end = t->tx_tail;
@@ -428,17 +460,12 @@ static void sent(struct transport *t, size_t n)
         t->tx_head = t->tx_tail = 0;
 }
 
-int transport_flush(struct transport *t)
+/* What has not left at once: all of it, or what is behind the first send. */
+static __attribute__((noinline)) int flush_rest(struct transport *t)
 {
     while (transport_pending(t)) {
-        size_t size = t->tx_tail - t->tx_head;
-        bool plain = !t->nout && !t->memory_left; /* nearly always */
-        ssize_t n = plain ? sys_send(t->fd, t->tx + t->tx_head, size, MSG_DONTWAIT | MSG_NOSIGNAL) : send_some(t);
+        ssize_t n = send_some(t);
 
-        if (plain && n == (ssize_t)size) {
-            t->tx_head = t->tx_tail = 0;
-            return 0;
-        }
         if (n >= 0)
             sent(t, (size_t)n);
         else if (errno == EAGAIN || errno == ENOBUFS)
@@ -446,5 +473,25 @@ int transport_flush(struct transport *t)
         else if (errno != EINTR)
             return -errno;
     }
+    return 0;
+}
+
+int transport_flush(struct transport *t)
+{
+    size_t size = t->tx_tail - t->tx_head;
+    ssize_t n;
+
+    if (t->nout || t->memory_left)
+        return flush_rest(t);
+    if (size == 0)
+        return 0;
+    n = sys_send(t->fd, t->tx + t->tx_head, size, MSG_DONTWAIT | MSG_NOSIGNAL); /* nearly always that is all */
+    if (n != (ssize_t)size) {
+        if (n < 0)
+            return errno == EINTR ? flush_rest(t) : errno == EAGAIN || errno == ENOBUFS ? -EAGAIN : -errno;
+        sent(t, (size_t)n);
+        return flush_rest(t);
+    }
+    t->tx_head = t->tx_tail = 0;
     return 0;
 }

@@ -43,24 +43,24 @@ struct transport_fds {
     int fds[TRANSPORT_FDS];
 };
 
+/* What each message needs comes first. */
 struct transport {
     int fd;
+    uint32_t nin, nout;
+    bool close_out;
     uint8_t *rx, *tx; /* one mapping */
     size_t rx_head, rx_tail;
     size_t tx_head, tx_tail;
     uint64_t rx_position; /* of rx_head, in the stream */
-    struct transport_fds in[4];
-    uint32_t nin;
     /* Bytes that a message being received goes to instead of the buffer; see transport_sink. */
-    uint8_t *sink;
     size_t sink_left;
+    uint8_t *sink;
     /* Bytes that follow the transmit buffer without a copy; see transport_append_memory. */
-    const uint8_t *memory;
     size_t memory_left;
-    /* Descriptors that ride on the message in tx[out_start, out_end). */
+    const uint8_t *memory;
+    struct transport_fds in[4]; /* nin of them */
+    /* nout descriptors that ride on the message in tx[out_start, out_end). */
     size_t out_start, out_end;
-    uint32_t nout;
-    bool close_out;
     int out[TRANSPORT_FDS];
     /* The message trace; set right after transport_open. What is before `traced` in the stream is in it. */
     struct tracefile_tap tap;
@@ -92,6 +92,12 @@ int transport_next(struct transport *t, struct message *message);
 void transport_put_back(struct transport *t, struct message *message);
 /* The message has been handled: its bytes and descriptors go. */
 void transport_done(struct transport *t, struct message *message);
+
+/* Nothing has been received that is not handled, not even a part of a message. */
+static inline bool transport_taken(const struct transport *t)
+{
+    return t->rx_head == t->rx_tail && !t->sink_left;
+}
 
 /* The beginning of a message that has not arrived whole: its header and the bytes behind it that are there. 0 if less
  * than a header is there. */
