@@ -386,7 +386,7 @@ static int handle_write_multi(struct session *s, struct message *m)
     struct vfu_msg_write_multi multi;
     const uint8_t *at = m->body + sizeof multi, *end = m->body + m->size;
     struct vfu_msg_write_one one;
-    struct reg_cell *cell = NULL; /* where the last one went, if it had nothing to it: the next often goes there too */
+    struct reg_cell *cell = NULL; /* where the last one went, if it was a plain register: the next often goes there too */
     uint32_t region = 0;
     int result = 0;
 
@@ -406,12 +406,20 @@ static int handle_write_multi(struct session *s, struct message *m)
         if (!cell || one.offset != cell->offset || one.region != region || one.count != cell->size) {
             region = one.region;
             cell = region <= VFU_REGION_BAR5 && one.count <= sizeof one.data
-                       ? device_plain_cell(s->dev, region, one.offset, one.count) : NULL;
+                       ? device_write_cell(s->dev, region, one.offset, one.count) : NULL;
         }
-        if (cell) {
+        if (cell && (cell->plain & CELL_WRITE_PLAIN) && cell->size == one.count) {
             regcell_store(cell, data);
             continue;
         }
+        if (cell) {
+            regmap_write(s->dev->regions[region].map, cell, one.offset, one.count, data);
+            cell = NULL; /* a hook may have changed everything */
+            continue;
+        }
+        if (region <= VFU_REGION_BAR5 && one.count <= sizeof one.data &&
+            device_write_plain(s->dev, region, one.offset, one.count, data))
+            continue; /* memory */
         if (one.count >= 1 && one.count <= sizeof one.data)
             error = device_write(s->dev, one.region, one.offset, one.count, data);
         if (error)

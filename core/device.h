@@ -129,20 +129,23 @@ int device_read(struct device *dev, uint32_t index, uint64_t offset, uint32_t si
 int device_write(struct device *dev, uint32_t index, uint64_t offset, uint32_t size, const uint8_t *bytes);
 /* The same, of a BAR and behind what the plugin intercepts, for vfu_host.bar_access. */
 int device_access(struct device *dev, struct vfu_access *access);
-/* The same, for plain registers of a BAR: inline, true if it was one. */
+/* The same, for plain registers and memory of a BAR or the ROM: inline, true if it was that. */
 static inline bool device_read_plain(const struct device *dev, uint32_t bar, uint64_t offset, uint32_t size, uint8_t *bytes)
 {
     return region_read_plain(&dev->regions[bar], offset, size, bytes);
 }
-static inline struct reg_cell *device_plain_cell(const struct device *dev, uint32_t bar, uint64_t offset, uint32_t size)
+/* The register that takes all of such a write, which nothing else hears of; or NULL. */
+static inline struct reg_cell *device_write_cell(const struct device *dev, uint32_t bar, uint64_t offset, uint32_t size)
 {
-    return dev->stopped || (dev->ioevent.bars >> bar & 1) ? NULL : region_plain_cell(&dev->regions[bar], offset, size);
+    return dev->stopped || ioevent_near(&dev->ioevent, bar, offset) ? NULL
+                                                                    : region_cell(&dev->regions[bar], offset, size);
 }
 
 static inline bool device_write_plain(const struct device *dev, uint32_t bar, uint64_t offset, uint32_t size,
                                       const uint8_t *bytes)
 {
-    return !dev->stopped && !(dev->ioevent.bars >> bar & 1) && region_write_plain(&dev->regions[bar], offset, size, bytes);
+    return !dev->stopped && !ioevent_near(&dev->ioevent, bar, offset) &&
+           region_write_plain(&dev->regions[bar], offset, size, bytes);
 }
 
 /* Real or virtual time, from now on: what is pending keeps the time it had left. -ENOMEM: it stays as it was. */

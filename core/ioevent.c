@@ -112,6 +112,10 @@ static int check(struct ioevent *io, uint32_t index, const struct vfu_bar *bars,
                   (unsigned long long)bell->offset, bell->size, bell->flags, why);
         return -EINVAL;
     }
+    if (!(io->bars >> bell->bar & 1) || bell->offset < io->first[bell->bar])
+        io->first[bell->bar] = bell->offset;
+    if (bell->offset > io->last[bell->bar])
+        io->last[bell->bar] = bell->offset;
     io->bars |= 1u << bell->bar;
     if (bar->type == VFU_BAR_IO)
         io->io_bars |= 1u << bell->bar;

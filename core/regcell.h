@@ -62,18 +62,24 @@ static inline struct reg_cell *regcell_hit(const struct reg_span *span, uint64_t
     return distance ? &span->cells[entry->base + distance - 1] : NULL;
 }
 
+/* One move for what a driver takes for one: memory may be looked at by others meanwhile. */
+static inline void regcell_copy(void *to, const void *from, uint32_t size)
+{
+    switch (size) {
+    case 1: memcpy(to, from, 1); return;
+    case 2: memcpy(to, from, 2); return;
+    case 4: memcpy(to, from, 4); return;
+    case 8: memcpy(to, from, 8); return;
+    default: memcpy(to, from, size); return;
+    }
+}
+
 /* Up to 8 bytes of a plain register, which lie in it. */
 static inline void regcell_load(const struct reg_cell *cell, uint64_t offset, uint32_t size, uint8_t *bytes)
 {
     uint64_t value = htole64(cell->value >> (8 * (offset - cell->offset)));
 
-    switch (size) {
-    case 1: memcpy(bytes, &value, 1); return;
-    case 2: memcpy(bytes, &value, 2); return;
-    case 4: memcpy(bytes, &value, 4); return;
-    case 8: memcpy(bytes, &value, 8); return;
-    default: memcpy(bytes, &value, size); return;
-    }
+    regcell_copy(bytes, &value, size);
 }
 
 /* All of a plain register. */

@@ -177,6 +177,15 @@ static int make_memory(struct region *region, bool shared)
     return 0;
 }
 
+/* What the inline ways may use. */
+static void open_ways(struct region *region)
+{
+    bool open = !region->watching && !(region->flags & VFU_BAR_INTERCEPT);
+
+    region->registers = open && region->map ? regmap_span(region->map, region->index) : NULL;
+    region->flat = open && !region->map ? region->memory : NULL;
+}
+
 static int init(struct region *region, const char *who, const struct vfu_bar *bar, struct regmap *map,
                 const struct region *before)
 {
@@ -195,8 +204,6 @@ static int init(struct region *region, const char *who, const struct vfu_bar *ba
     region->access_sizes = bar->access_sizes ? bar->access_sizes : ALL_SIZES;
     region->unmapped = bar->unmapped;
     region->map = regmap_any(map, bar->index) ? map : NULL;
-    if (!(bar->flags & VFU_BAR_INTERCEPT)) /* then there is no short way */
-        region->registers = regmap_span(map, bar->index);
     err = copy_areas(region, bar);
     if (!err)
         err = check_areas(region);
@@ -212,6 +219,7 @@ static int init(struct region *region, const char *who, const struct vfu_bar *ba
     }
     if (region->map && (bar->flags & VFU_BAR_BIG_ENDIAN))
         regmap_big_endian(map, bar->index);
+    open_ways(region);
     return 0;
 }
 
@@ -248,6 +256,7 @@ int region_init_rom(struct region *region, const char *who, const uint8_t *image
     }
     memcpy(region->memory, image, size);
     mprotect(region->memory, region->size, PROT_READ);
+    open_ways(region);
     return 0;
 }
 
@@ -379,7 +388,7 @@ static uint64_t from_bytes(const uint8_t *bytes, uint32_t size, bool big)
 {
     uint64_t value = 0;
 
-    memcpy(&value, bytes, size);
+    regcell_copy(&value, bytes, size);
     value = le64toh(value);
     return big ? __builtin_bswap64(value) >> (64 - 8 * size) : value;
 }
@@ -387,7 +396,7 @@ static uint64_t from_bytes(const uint8_t *bytes, uint32_t size, bool big)
 static void to_bytes(uint8_t *bytes, uint32_t size, bool big, uint64_t value)
 {
     value = htole64(big ? __builtin_bswap64(value) >> (64 - 8 * size) : value);
-    memcpy(bytes, &value, size);
+    regcell_copy(bytes, &value, size);
 }
 
 typedef int32_t handler(void *self, struct vfu_access *access);
@@ -431,18 +440,6 @@ static int raw(struct region *region, uint64_t offset, uint32_t size, uint8_t *i
     return result;
 }
 
-/* One move for what a driver takes for one, since the client may look at the same memory. */
-static void copy(uint8_t *to, const uint8_t *from, uint64_t size)
-{
-    switch (size) {
-    case 1: memcpy(to, from, 1); return;
-    case 2: memcpy(to, from, 2); return;
-    case 4: memcpy(to, from, 4); return;
-    case 8: memcpy(to, from, 8); return;
-    default: memcpy(to, from, size); return;
-    }
-}
-
 /* Bytes without registers. A raw handler of a region that has registers gets aligned integers only. */
 static int fill(struct region *region, uint64_t offset, uint32_t size, uint8_t *in, const uint8_t *out)
 {
@@ -450,9 +447,9 @@ static int fill(struct region *region, uint64_t offset, uint32_t size, uint8_t *
 
     if (region->memory) {
         if (in)
-            copy(in, region->memory + offset, size);
+            regcell_copy(in, region->memory + offset, size);
         else if (!region->readonly)
-            copy(region->memory + offset, out, size);
+            regcell_copy(region->memory + offset, out, size);
         other(region, WATCH_MEMORY, offset, size, in ? in : out, out != NULL);
         return 0;
     }
@@ -610,48 +607,38 @@ int region_access(struct region *region, struct vfu_access *access, uint8_t byte
     return err;
 }
 
-/* The register that takes the access whole, if it can be seen at a glance. */
-static inline struct reg_cell *glance(const struct region *region, uint64_t offset, uint32_t size)
-{
-    struct reg_cell *cell = region_register(region, offset, size);
-
-    return cell && offset - cell->offset + size <= cell->size ? cell : NULL;
-}
-
 int region_read(struct region *region, uint64_t offset, uint32_t size, uint8_t *bytes)
 {
-    struct reg_cell *cell;
+    struct reg_cell *cell = region_cell(region, offset, size);
+    const uint8_t *flat;
 
-    if (region_read_plain(region, offset, size, bytes))
-        return 0;
-    cell = glance(region, offset, size);
-    if (!cell)
+    if (cell)
+        regmap_read(region->map, cell, offset, size, bytes);
+    else if ((flat = region_flat(region, offset, size)))
+        regcell_copy(bytes, flat, size);
+    else
         return access_slowly(region, offset, size, bytes, NULL);
-    regmap_read(region->map, cell, offset, size, bytes);
     return 0;
 }
 
 int region_write(struct region *region, uint64_t offset, uint32_t size, const uint8_t *bytes)
 {
-    struct reg_cell *cell;
+    struct reg_cell *cell = region_cell(region, offset, size);
+    uint8_t *flat;
 
-    if (region_write_plain(region, offset, size, bytes))
-        return 0;
-    cell = glance(region, offset, size);
-    if (!cell)
+    if (cell)
+        regmap_write(region->map, cell, offset, size, bytes);
+    else if (!region->readonly && (flat = region_flat(region, offset, size)))
+        regcell_copy(flat, bytes, size);
+    else
         return access_slowly(region, offset, size, NULL, bytes);
-    regmap_write(region->map, cell, offset, size, bytes);
     return 0;
 }
 
 void region_watch(struct region *region, bool on)
 {
-    if (on == region->watching)
-        return;
     region->watching = on;
-    if (on)
-        region->hidden = region->registers;
-    region->registers = on ? NULL : region->hidden;
+    open_ways(region);
 }
 
 uint8_t *region_plain(struct region *region, uint64_t offset, uint64_t size, bool write)

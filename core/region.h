@@ -23,13 +23,18 @@
 #include "core/watch.h"
 
 struct region {
-    const char *who;
-    uint32_t index;
+    /* For the inline ways, all that they look at. NULL: there is no such way. */
+    const struct reg_span *registers; /* those of `map` */
+    uint8_t *flat;                    /* `memory`, where nothing but it answers */
+    /* A window that the host serves itself (MSI-X table and PBA), judged before anything else: the span in which
+     * `window` is asked at all. Empty without one. */
+    uint64_t window_start, window_end;
     uint64_t size; /* 0: the region does not exist */
     uint32_t type, flags, access_sizes, unmapped; /* as struct vfu_bar */
     struct regmap *map; /* NULL, or it holds registers of this region */
-    const struct reg_span *registers; /* the same, for the inline way to plain ones; NULL: there is none */
     uint8_t *memory;    /* VFU_BAR_RAM: the whole size; NULL otherwise */
+    const char *who;
+    uint32_t index;
     int fd;             /* memfd behind memory, or -1 */
     struct vfu_area *areas; /* mappable parts; nareas 0 with VFU_BAR_MMAP: all of it */
     uint32_t nareas;
@@ -39,14 +44,11 @@ struct region {
     void *self;
     /* The plugin's interceptor, or NULL: it gets each access whole, behind the window. */
     int32_t (*intercept)(void *self, struct vfu_access *access);
-    /* A window that the host serves itself (MSI-X table and PBA), judged before anything else; or NULL.
-     * True if it took the access. */
+    /* True if it took the access. */
     bool (*window)(void *ctx, uint64_t offset, uint32_t size, uint8_t *bytes, bool write);
     void *window_ctx;
-    uint64_t window_start, window_end; /* the span in which `window` is asked at all */
     struct watch *watch; /* told of what met nothing; may be NULL */
     bool watching;       /* and of all else: region_watch */
-    const struct reg_span *hidden; /* `registers` meanwhile */
 };
 
 /*
@@ -75,43 +77,68 @@ void region_watch(struct region *region, bool on);
 /* What the access does without the interceptor; offset and size are checked, as above. bytes: those of `value`. */
 int region_access(struct region *region, struct vfu_access *access, uint8_t bytes[8]);
 
-/*
- * The shortest way: an access of an allowed width to one plain register. False: not that, and nothing has happened.
- * Any offset and size; what lies beyond the region's end hits no register.
- */
+/* An access of an allowed width, at its own alignment, and outside of the window. Any offset and size. */
+static inline bool region_fits(const struct region *region, uint64_t offset, uint32_t size)
+{
+    return (region->access_sizes & size) && !((size | offset) & (size - 1)) &&
+           !(offset < region->window_end && offset + size > region->window_start);
+}
+
+/* The memory that such an access goes to; NULL: it is another kind of access. */
+static inline uint8_t *region_flat(const struct region *region, uint64_t offset, uint32_t size)
+{
+    return region->flat && region_fits(region, offset, size) && size <= region->size && offset <= region->size - size
+               ? region->flat + offset : NULL;
+}
+
+/* The register that such an access begins in. What lies beyond the region's end hits none. */
 static inline struct reg_cell *region_register(const struct region *region, uint64_t offset, uint32_t size)
 {
-    if (!region->registers || !(region->access_sizes & size) || ((size | offset) & (size - 1)) ||
-        (offset < region->window_end && offset + size > region->window_start))
-        return NULL;
-    return regcell_hit(region->registers, offset);
+    return region->registers && region_fits(region, offset, size) ? regcell_hit(region->registers, offset) : NULL;
 }
 
-static inline bool region_read_plain(const struct region *region, uint64_t offset, uint32_t size, uint8_t *bytes)
-{
-    const struct reg_cell *cell = region_register(region, offset, size);
-
-    if (!cell || !(cell->plain & CELL_READ_PLAIN) || offset - cell->offset + size > cell->size)
-        return false;
-    regcell_load(cell, offset, size, bytes);
-    return true;
-}
-
-/* The register that such a write would go to, and nowhere else; NULL: it is another kind of write. */
-static inline struct reg_cell *region_plain_cell(const struct region *region, uint64_t offset, uint32_t size)
+/* The register that takes all of such an access, or NULL. */
+static inline struct reg_cell *region_cell(const struct region *region, uint64_t offset, uint32_t size)
 {
     struct reg_cell *cell = region_register(region, offset, size);
 
-    return cell && (cell->plain & CELL_WRITE_PLAIN) && cell->offset == offset && cell->size == size ? cell : NULL;
+    return cell && offset - cell->offset + size <= cell->size ? cell : NULL;
+}
+
+/* The shortest ways: an access of an allowed width to one plain register, or to memory. False: not that, and nothing
+ * has happened. Any offset and size. */
+static inline bool region_read_plain(const struct region *region, uint64_t offset, uint32_t size, uint8_t *bytes)
+{
+    const struct reg_cell *cell = region_cell(region, offset, size);
+    const uint8_t *flat;
+
+    if (cell) {
+        if (!(cell->plain & CELL_READ_PLAIN))
+            return false;
+        regcell_load(cell, offset, size, bytes);
+        return true;
+    }
+    flat = region_flat(region, offset, size);
+    if (flat)
+        regcell_copy(bytes, flat, size);
+    return flat;
 }
 
 static inline bool region_write_plain(const struct region *region, uint64_t offset, uint32_t size, const uint8_t *bytes)
 {
-    struct reg_cell *cell = region_plain_cell(region, offset, size);
+    struct reg_cell *cell = region_cell(region, offset, size);
+    uint8_t *flat;
 
-    if (cell)
+    if (cell) {
+        if (!(cell->plain & CELL_WRITE_PLAIN) || cell->size != size)
+            return false;
         regcell_store(cell, bytes);
-    return cell;
+        return true;
+    }
+    flat = region->readonly ? NULL : region_flat(region, offset, size);
+    if (flat)
+        regcell_copy(flat, bytes, size);
+    return flat;
 }
 
 /* Plain memory from end to end of this span, without register, window or handler: the session may send from it and

@@ -267,19 +267,20 @@ int regmap_watch_level(struct regmap *map, uint32_t level_reg, uint32_t mask_reg
 
 /* ---- software's access -------------------------------------------------------------------------------------- */
 
+/* 1 to 8 bytes, in address order. */
 static uint64_t load(const uint8_t *bytes, uint32_t size, bool big)
 {
     uint64_t value = 0;
 
-    for (uint32_t i = 0; i < size; i++)
-        value |= (uint64_t)bytes[big ? size - 1 - i : i] << (8 * i);
-    return value;
+    regcell_copy(&value, bytes, size);
+    value = le64toh(value);
+    return big ? __builtin_bswap64(value) >> (64 - 8 * size) : value;
 }
 
 static void save(uint8_t *bytes, uint32_t size, bool big, uint64_t value)
 {
-    for (uint32_t i = 0; i < size; i++)
-        bytes[big ? size - 1 - i : i] = (uint8_t)(value >> (8 * i));
+    value = htole64(big ? __builtin_bswap64(value) >> (64 - 8 * size) : value);
+    regcell_copy(bytes, &value, size);
 }
 
 /* How far an access's bits are from bit 0 of the register. */

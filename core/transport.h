@@ -58,14 +58,14 @@ struct transport {
     /* Bytes that follow the transmit buffer without a copy; see transport_append_memory. */
     size_t memory_left;
     const uint8_t *memory;
-    struct transport_fds in[4]; /* nin of them */
-    /* nout descriptors that ride on the message in tx[out_start, out_end). */
-    size_t out_start, out_end;
-    int out[TRANSPORT_FDS];
     /* The message trace; set right after transport_open. What is before `traced` in the stream is in it. */
     struct tracefile_tap tap;
     const char *tap_note; /* of every message, or NULL */
     uint64_t traced;
+    struct transport_fds in[4]; /* nin of them */
+    /* nout descriptors that ride on the message in tx[out_start, out_end). */
+    size_t out_start, out_end;
+    int out[TRANSPORT_FDS];
 };
 
 enum transport_result {
