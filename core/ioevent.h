@@ -33,7 +33,7 @@ struct ioevent {
     uint16_t *group;            /* of each, its place in fds */
     uint32_t nbells;
     uint32_t bars, io_bars;     /* a bit for each BAR that has any; that is of the I/O kind */
-    uint64_t first[VFU_REGION_BAR5 + 1u], last[VFU_REGION_BAR5 + 1u]; /* of each such BAR: where they lie */
+    uint64_t first[8], last[8]; /* of each such BAR: where they lie */
     struct ioevent_fd *fds;     /* one for each bell, or for those that share */
     uint32_t nfds;
     int shadow;                 /* memfd of nbells values, or -1 */
@@ -72,7 +72,7 @@ int ioevent_given(const struct ioevent *io, uint32_t index);
 /* False: a write at the offset rings nothing. `bar` may be any region. */
 static inline bool ioevent_near(const struct ioevent *io, uint32_t bar, uint64_t offset)
 {
-    return (io->bars >> bar & 1) && offset >= io->first[bar] && offset <= io->last[bar];
+    return (io->bars >> bar & 1) && offset >= io->first[bar & 7] && offset <= io->last[bar & 7];
 }
 
 void ioevent_message(struct ioevent *io, uint32_t bar, uint64_t offset, uint32_t size, const uint8_t *bytes);

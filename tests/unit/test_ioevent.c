@@ -240,6 +240,24 @@ static void messages_ring_as_kvm_does(void **state)
     stop(&rig);
 }
 
+/* What is not near one is written without a look at them. */
+static void each_is_near_itself(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    start(&rig);
+    for (uint32_t i = 0; i < rig.io.nbells; i++)
+        assert_true(ioevent_near(&rig.io, rig.io.bells[i].bar, rig.io.bells[i].offset));
+    assert_false(ioevent_near(&rig.io, 0, 0xf));
+    assert_false(ioevent_near(&rig.io, 0, 0x1000));
+    assert_false(ioevent_near(&rig.io, 2, 0x2fff));
+    assert_false(ioevent_near(&rig.io, 2, 0x3001));
+    assert_false(ioevent_near(&rig.io, 3, 0x10));
+    assert_false(ioevent_near(&rig.io, VFU_REGION_CONFIG, 0x10));
+    stop(&rig);
+}
+
 /* ---- offers */
 
 static void offers_what_fits(void **state)
@@ -571,6 +589,7 @@ int main(void)
         cmocka_unit_test(refuses_doorbells_of_one_write),
         cmocka_unit_test(a_device_without_doorbells_costs_nothing),
         cmocka_unit_test(messages_ring_as_kvm_does),
+        cmocka_unit_test(each_is_near_itself),
         cmocka_unit_test(offers_what_fits),
         cmocka_unit_test(never_more_than_a_message_carries),
         cmocka_unit_test(lists_in_both_forms),

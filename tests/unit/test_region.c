@@ -545,6 +545,90 @@ static void test_window_and_memory(void **state)
     unmake(&device);
 }
 
+/* ---- the inline ways ---------------------------------------------------------------------------------------- */
+
+/* Exactly what region_read and region_write would do, or nothing. */
+static void in_one_look(struct region *region, uint64_t offset, uint32_t size, bool reads_so, bool writes_so)
+{
+    uint8_t bytes[16], before[16];
+
+    memset(bytes, 0xee, sizeof bytes);
+    memcpy(before, bytes, sizeof bytes);
+    assert_int_equal(region_read_plain(region, offset, size, bytes), reads_so);
+    if (reads_so)
+        assert_memory_equal(bytes, region->memory + offset, size);
+    assert_memory_equal(bytes + (reads_so ? size : 0), before, sizeof bytes - (reads_so ? size : 0));
+    for (uint32_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(0xa0 + i + offset);
+    assert_int_equal(region_write_plain(region, offset, size, bytes), writes_so);
+    if (writes_so)
+        assert_memory_equal(region->memory + offset, bytes, size);
+}
+
+static void test_inline_memory(void **state)
+{
+    const struct vfu_bar bar = { .index = 2, .size = 128, .flags = VFU_BAR_RAM, .access_sizes = 1 | 2 | 4 };
+    struct device device;
+
+    (void)state;
+    make(&device, &bar, 0);
+    for (uint32_t size = 0; size <= 16; size++) {
+        for (uint64_t offset = 0; offset < 128; offset++) {
+            bool fits = (size == 1 || size == 2 || size == 4) && offset % size == 0;
+
+            in_one_look(&device.region, offset, size, fits, fits);
+        }
+        in_one_look(&device.region, 128, size, false, false);
+        in_one_look(&device.region, UINT64_C(1) << 40, size, false, false);
+        in_one_look(&device.region, UINT64_MAX - 3, size, false, false);
+    }
+    in_one_look(&device.region, 0, 0x80000004, false, false);
+    device.region.window = on_window;
+    device.region.window_ctx = &device.region;
+    device.region.window_start = 0x20;
+    device.region.window_end = 0x30;
+    in_one_look(&device.region, 0x1c, 4, true, true);
+    in_one_look(&device.region, 0x20, 4, false, false);
+    in_one_look(&device.region, 0x2f, 1, false, false);
+    in_one_look(&device.region, 0x30, 4, true, true);
+    region_watch(&device.region, true); /* then every access comes by */
+    region_watch(&device.region, true);
+    in_one_look(&device.region, 0, 4, false, false);
+    region_watch(&device.region, false);
+    in_one_look(&device.region, 0, 4, true, true);
+    unmake(&device);
+}
+
+static void test_no_inline_memory(void **state)
+{
+    const struct vfu_bar tiny = { .index = 2, .size = 4, .type = VFU_BAR_IO, .flags = VFU_BAR_RAM };
+    const struct vfu_bar asked = { .index = 2, .size = 128, .flags = VFU_BAR_RAM | VFU_BAR_INTERCEPT };
+    const struct vfu_bar shared = { .index = 2, .size = 128, .flags = VFU_BAR_RAM };
+    const uint8_t image[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9 };
+    struct region rom;
+    struct device device;
+
+    (void)state;
+    make(&device, &tiny, 0);
+    in_one_look(&device.region, 0, 4, true, true);
+    in_one_look(&device.region, 0, 8, false, false);
+    unmake(&device);
+    make(&device, &asked, 0);
+    in_one_look(&device.region, 0, 4, false, false);
+    region_watch(&device.region, true);
+    region_watch(&device.region, false);
+    in_one_look(&device.region, 0, 4, false, false);
+    unmake(&device);
+    make(&device, &shared, 4); /* there are registers, and memory between them */
+    in_one_look(&device.region, 0x20, 4, false, false);
+    unmake(&device);
+    assert_int_equal(region_init_rom(&rom, "test", image, sizeof image), 0);
+    in_one_look(&rom, 0, 8, true, false);
+    in_one_look(&rom, 2040, 8, true, false);
+    region_fini(&rom);
+    in_one_look(&rom, 0, 8, false, false);
+}
+
 /* ---- against the rules, word by word ------------------------------------------------------------------------ */
 
 /* What an access of the model device does, one piece after the other, without any shortcut. */
@@ -739,6 +823,7 @@ int main(void)
         cmocka_unit_test(test_raw),               cmocka_unit_test(test_raw_and_registers),
         cmocka_unit_test(test_big_endian),        cmocka_unit_test(test_window),
         cmocka_unit_test(test_window_and_memory), cmocka_unit_test(test_random),
+        cmocka_unit_test(test_inline_memory),     cmocka_unit_test(test_no_inline_memory),
         cmocka_unit_test(test_refused),           cmocka_unit_test(test_no_memory),
     };
 
