@@ -96,6 +96,14 @@ static void plain_ones(struct session *s)
     t->tx_tail = (size_t)(out - t->tx);
 }
 
+/* At the front is no message for this lane. Where less than a header has come, what stands there decides nothing. */
+static inline bool leaves(const struct transport *t)
+{
+    const struct access_message *m = (const void *)(t->rx + t->rx_head);
+
+    return m->header.command != VFU_CMD_REGION_READ && m->header.command != VFU_CMD_REGION_WRITE;
+}
+
 /* One message at the front. False: it is none for this lane. */
 static __attribute__((noinline)) bool one(struct session *s)
 {
@@ -136,7 +144,9 @@ void lane_run(struct session *s)
      * trace has each message from transport_next. */
     if (!s->negotiated || t->nin || t->nout || t->memory_left || s->sinking || transport_traced(t))
         return;
-    do
+    while (t->rx_head != t->rx_tail && !leaves(t)) {
         plain_ones(s);
-    while (t->rx_head != t->rx_tail && one(s));
+        if (t->rx_head == t->rx_tail || !one(s))
+            break;
+    }
 }
