@@ -363,7 +363,7 @@ void regmap_read(struct regmap *map, struct reg_cell *cell, uint64_t offset, uin
 }
 
 /* What a write makes of the register. bits is 0 outside of lanes, the bits of the bytes that were written. */
-static uint64_t merge(const struct reg_rule *rule, uint64_t old, uint64_t once, uint64_t bits, uint64_t lanes)
+static inline uint64_t merge(const struct reg_rule *rule, uint64_t old, uint64_t once, uint64_t bits, uint64_t lanes)
 {
     uint64_t set = (rule->rw | (rule->wonce & ~once)) & lanes;
     uint64_t value = (old & ~(set | rule->wo)) | (bits & (set | rule->wo));
@@ -482,7 +482,13 @@ static void write_slowly(struct regmap *map, struct reg_rule *rule, struct reg_c
         if (!last)
             return;
     }
-    commit(map, rule, cell, bits, lanes);
+    if (rule->wonce || (rule->flags & VFU_REG_HOOK_WRITE)) {
+        commit(map, rule, cell, bits, lanes);
+        return;
+    }
+    cell->value = merge(rule, cell->value, 0, bits, lanes);
+    if (rule->watched)
+        level_touched(map);
 }
 
 void regmap_write(struct regmap *map, struct reg_cell *cell, uint64_t offset, uint32_t size, const uint8_t *bytes)
