@@ -221,7 +221,9 @@ static void stop_process(int status)
 
 static void client_gone(struct server *server)
 {
-    (void)server;
+    /* The end of --run's command is the end: nothing of it is left behind, and its status counts. */
+    if (process.child > 0)
+        return;
     if (process.options.once)
         stop_process(0);
     else if (server->fd < 0)
@@ -297,22 +299,27 @@ static int outcome(int status)
 
 static void announce(void)
 {
-    const char **sockets = calloc(process.nservers, sizeof *sockets);
+    char (*whole)[SOCKETPATH_MAX] = calloc(process.nservers, sizeof *whole);
+    const char **sockets = whole ? calloc(process.nservers, sizeof *sockets) : NULL;
     uint32_t n = 0;
 
-    if (!sockets)
+    if (!sockets) {
+        free(whole);
         return;
+    }
     for (uint32_t i = 0; i < process.nservers; i++) {
         dump_summary(stdout, process.servers[i].dev);
         streams_print(&process.servers[i].dev->streams, stdout);
         if (process.servers[i].path) {
             printf("  socket      %s\n", process.servers[i].path);
-            sockets[n++] = process.servers[i].path;
+            sockets[n] = socketpath_whole(process.servers[i].path, whole[n]);
+            n++;
         }
     }
     if (n)
         dump_qemu(stdout, sockets, n);
     free(sockets);
+    free(whole);
     fflush(stdout);
 }
 
@@ -515,8 +522,10 @@ static void release_signals(void)
 
 static int run_command_line(const char *command)
 {
+    char path[SOCKETPATH_MAX];
+
     if (process.servers[0].path)
-        setenv("VFU_SOCKET", process.servers[0].path, 1);
+        setenv("VFU_SOCKET", socketpath_whole(process.servers[0].path, path), 1);
     process.child = fork();
     if (process.child < 0) {
         log_error(NULL, "--run: cannot start a process: %s", strerror(errno));

@@ -152,13 +152,32 @@ static unsigned distance(const char *a, const char *b)
     return row[n];
 }
 
+/* An option that was cut too short: those it could be. False: none. */
+static bool ambiguous(const char *word, char *text, size_t room)
+{
+    size_t n = strlen(word), at = 0, found = 0;
+
+    for (const struct option *o = longs; n > 2 && strncmp(word, "--", 2) == 0 && o->name; o++) {
+        if (strncmp(word + 2, o->name, n - 2) != 0)
+            continue;
+        at += (size_t)snprintf(text + at, room - at, "%s--%s", found++ ? ", " : "", o->name);
+        if (at >= room)
+            break;
+    }
+    return found > 1;
+}
+
 static int unknown_option(const char *argument)
 {
     const char *best = NULL;
     unsigned least = 4;
-    char word[64], text[256];
+    char word[64], text[256], list[160];
 
     snprintf(word, sizeof word, "%.*s", (int)strcspn(argument, "="), argument);
+    if (ambiguous(word, list, sizeof list)) {
+        snprintf(text, sizeof text, "%s can be %s", word, list);
+        return usage("%s", text);
+    }
     for (const struct option *o = longs; word[0] == '-' && word[1] == '-' && o->name; o++) {
         unsigned d = distance(word + 2, o->name);
 

@@ -365,6 +365,25 @@ static void watch_fairness(struct server *server)
 
 /* ---- life */
 
+/* Bytes in order, and somebody at the other end or to come. */
+static int check_kind(const char *who, int fd, bool listening)
+{
+    struct sockaddr_storage peer;
+    socklen_t size = sizeof(int);
+    int type = 0;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type != SOCK_STREAM) {
+        log_error(who, "descriptor %d is a socket, but no stream socket (SOCK_STREAM)", fd);
+        return -EPROTOTYPE;
+    }
+    size = sizeof peer;
+    if (!listening && getpeername(fd, (struct sockaddr *)&peer, &size) < 0 && errno == ENOTCONN) {
+        log_error(who, "descriptor %d is a socket that neither listens nor is connected", fd);
+        return -ENOTCONN;
+    }
+    return 0;
+}
+
 int server_start(struct server *server, struct loop *main_loop, int fd)
 {
     int listening = 0, error;
@@ -378,6 +397,9 @@ int server_start(struct server *server, struct loop *main_loop, int fd)
         log_error(server->dev->name, "descriptor %d is no socket: %s", fd, strerror(errno));
         return -ENOTSOCK;
     }
+    error = check_kind(server->dev->name, fd, listening != 0);
+    if (error)
+        return error;
     if (server->neighbours)
         watch_fairness(server);
     error = start_thread(server, &server->thread, device_thread);

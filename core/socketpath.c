@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "core/log.h"
@@ -90,4 +91,14 @@ void socketpath_remove(const char *path, const struct socketpath_file *file)
 
     if (lstat(path, &st) == 0 && st.st_dev == file->dev && st.st_ino == file->ino)
         unlink(path);
+}
+
+const char *socketpath_whole(const char *path, char room[SOCKETPATH_MAX])
+{
+    struct sockaddr_un address;
+    char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
+    int n = here ? snprintf(room, SOCKETPATH_MAX, "%s/%s", strcmp(here, "/") ? here : "", path) : -1;
+
+    free(here);
+    return n < 0 || n >= SOCKETPATH_MAX || n >= (int)sizeof address.sun_path ? path : room;
 }

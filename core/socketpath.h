@@ -23,4 +23,7 @@ void socketpath_look(const char *path, struct socketpath_file *file);
 /* Removes it; what somebody else has put there since stays. */
 void socketpath_remove(const char *path, const struct socketpath_file *file);
 
+/* The path from the root, for who is in another folder: in `room`; the path itself if that is too long for a socket. */
+const char *socketpath_whole(const char *path, char room[SOCKETPATH_MAX]);
+
 #endif

@@ -26,6 +26,8 @@ static const struct line lines[] = {
     { { NULL }, 2, "no device is named" },
     { { "--socket-path", "@s" }, 2, "no device is named" },
     { { "--plugn", "x" }, 2, "did you mean --plugin?" },
+    { { "--s", "x" }, 2, "--s can be --socket-path, --spin-us, --spin" },
+    { { "--dump-p", "--check", P }, 2, "exclude each other" },
     { { "--socketpath", "x" }, 2, "did you mean --socket-path?" },
     { { "--nonsense-of-all-kinds" }, 2, "unknown option --nonsense-of-all-kinds" },
     { { "--nonsense=1" }, 2, "unknown option --nonsense" },
