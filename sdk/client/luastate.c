@@ -260,6 +260,15 @@ static int open_test(lua_State *L)
     return 1;
 }
 
+/* The device's script instead of its test, say. */
+static int open_vfu(lua_State *L)
+{
+    luaL_where(L, 2); /* 1 is require's */
+    lua_pushliteral(L, "module 'vfu' is for devices, which vfu-host runs; a test requires vfu.test, a script vfu.client");
+    lua_concat(L, 2);
+    return lua_error(L);
+}
+
 /* What stands beside the script is found first. */
 static void search_beside(lua_State *L, const char *script)
 {
@@ -280,7 +289,7 @@ static void search_beside(lua_State *L, const char *script)
 lua_State *luastate_new(const char *script)
 {
     static const luaL_Reg modules[] = {
-        { "vfu.client", open_client }, { "vfu.test", open_test }, { NULL, NULL },
+        { "vfu.client", open_client }, { "vfu.test", open_test }, { "vfu", open_vfu }, { NULL, NULL },
     };
     lua_State *L = luaL_newstate();
 
