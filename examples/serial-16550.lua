@@ -172,10 +172,10 @@ end
 
 -- No line is endless: a driver that takes characters while there are some has to find none now and then, or its interrupt
 -- handler never ends. So behind a burst the next ones come when LSR has shown that there are none, and as long again as a
--- quarter of the burst has taken: a guest that did nothing but receive could not so much as read. Those that are sent
+-- part of the burst has taken: a guest that did nothing but receive could not so much as read. Those that are sent
 -- count as gone when IIR has shown that all is done. Or else it is after the time that a FIFO takes on the line, but for
 -- lines that are very slow: each pause leaves a timer behind.
-local BURST <const>, PAUSE <const> = 64, 0.02 -- bytes, seconds at most
+local BURST <const>, PAUSE <const> = 256, 0.02 -- bytes, seconds at most
 
 local function pause(self)
   return math.min(16 * char_time(self), PAUSE)
@@ -183,7 +183,7 @@ end
 
 local function hold(self)
   if not paced and not self.held and self.burst >= BURST then
-    self.held, self.rest = true, math.min((vfu.now() - self.began) / 4, PAUSE)
+    self.held, self.rest = true, math.min((vfu.now() - self.began) / 8, PAUSE)
     self:after(math.max(pause(self), self.rest), "line")
   end
 end
