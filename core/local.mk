@@ -115,6 +115,7 @@ core_libcore_la_SOURCES = \
 	core/regheader.c \
 	core/region.c \
 	core/region.h \
+	core/regionmake.c \
 	core/regmap.c \
 	core/regmap.h \
 	core/regmap_private.h \

@@ -22,6 +22,11 @@
 #include "core/regmap.h"
 #include "core/watch.h"
 
+static inline bool region_power_of_two(uint64_t n)
+{
+    return n && !(n & (n - 1));
+}
+
 struct region {
     /* For the inline ways, all that they look at. NULL: there is no such way. */
     const struct reg_span *registers; /* those of `map` */
