@@ -580,7 +580,8 @@ struct vfu_host {
      * -EFAULT (memory that is not there, not allowed or gone: nothing is promised of buf), -EWOULDBLOCK (some of it
      * is reached by messages only: use dma_submit), -ENOTCONN. dma_submit: 0 and `done` later, or a negative errno
      * and no `done` (-ENOTCONN, -EINVAL, -ENOBUFS with 4096 in flight, -EBUSY while stopped for migration, -EALREADY for
-     * an op that is in flight: a fault).
+     * an op that is in flight: a fault). Operations are made, and end, in the order in which they were submitted: each
+     * sees what those before it have written, though several may be on their way to the client.
      */
     int32_t (*dma_read)(const struct vfu_host *host, uint64_t addr, void *buf, uint64_t len);
     int32_t (*dma_write)(const struct vfu_host *host, uint64_t addr, const void *buf, uint64_t len);
@@ -829,7 +830,7 @@ struct vfu_host_qmp {
  *   write       how many it has taken, up to 16 KiB that the peer has not: 0 if there is no room, then
  *               VFU_STREAM_WRITABLE tells when there is again. Without a peer everything is taken, and is gone.
  *   look        fills in *state, whose struct_size the caller has set.
- *   send_break  -ENOTSUP without marks; -EAGAIN: no room.
+ *   send_break  -ENOTSUP without marks; -EAGAIN: no room, as of write.
  *   hang_up     ends the connection to the peer, and the next one may come. -ENOTSUP: it is no socket.
  *   close       the descriptor, and the socket or link with it. What is still open after destroy is closed.
  *
