@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/regdump.h"
+#include "core/regmap/regdump.h"
 
 static const char *const bar_types[] = { "mem32", "mem64", "io" };
 

@@ -11,7 +11,7 @@
 
 #include <jansson.h>
 
-#include "core/device.h"
+#include "core/device/device.h"
 
 /* "edu: PCI 1234:11e8, ..." and its BARs, interrupts and capabilities. */
 void dump_summary(FILE *out, const struct device *dev);

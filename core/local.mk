@@ -2,169 +2,201 @@
 # The host: everything but main() in one archive, which the unit tests link too.
 
 noinst_LTLIBRARIES += core/libcore.la
-core_libcore_la_SOURCES = \
-	core/advance.c \
-	core/advance.h \
-	core/answer.c \
-	core/ask.c \
-	core/ask.h \
-	core/calls.c \
-	core/calls.h \
-	core/clock.c \
-	core/clock.h \
-	core/command.c \
-	core/command.h \
-	core/confighw.c \
-	core/confighw.h \
-	core/coverage.c \
-	core/coverage.h \
-	core/covfile.c \
-	core/control.c \
-	core/control.h \
-	core/control_private.h \
-	core/crash.c \
-	core/crash.h \
-	core/cross.c \
-	core/cross.h \
-	core/describe.c \
-	core/describe.h \
-	core/device.c \
-	core/device.h \
-	core/dirty.c \
-	core/dirty.h \
-	core/display.c \
-	core/display.h \
-	core/dma.c \
-	core/dma.h \
+
+# Room by room: a room includes what stands above it here. But device.h, which holds a whole device, is known to plugin/
+# and inspect/, too, and watch.h, by which a device is watched, to pci/.
+
+# base/: the loop, its timers, logging, faults: what knows nothing of devices
+CORE_BASE = \
+	core/base/clock.c \
+	core/base/clock.h \
+	core/base/crash.c \
+	core/base/crash.h \
+	core/base/fault.c \
+	core/base/fault.h \
+	core/base/files.c \
+	core/base/files.h \
+	core/base/heap.c \
+	core/base/heap.h \
+	core/base/lazy.c \
+	core/base/lazy.h \
+	core/base/log.c \
+	core/base/log.h \
+	core/base/loop.c \
+	core/base/loop.h \
+	core/base/origin.c \
+	core/base/origin.h \
+	core/base/sys.h \
+	core/base/timers.c \
+	core/base/timers.h
+
+# wire/: bytes and descriptors in and out, and what VERSION says
+CORE_WIRE = \
+	core/wire/socketpath.c \
+	core/wire/socketpath.h \
+	core/wire/tracefile.c \
+	core/wire/tracefile.h \
+	core/wire/transport.c \
+	core/wire/transport.h \
+	core/wire/version.c \
+	core/wire/version.h
+
+# regmap/: the register map: building, naming, accessing, printing it
+CORE_REGMAP = \
+	core/regmap/regbuild.c \
+	core/regmap/regcell.h \
+	core/regmap/regcheck.c \
+	core/regmap/regdump.c \
+	core/regmap/regdump.h \
+	core/regmap/regdump_private.h \
+	core/regmap/regheader.c \
+	core/regmap/regmap.c \
+	core/regmap/regmap.h \
+	core/regmap/regmap_private.h \
+	core/regmap/regmarkdown.c \
+	core/regmap/regname.c \
+	core/regmap/regsvd.c \
+	core/regmap/regtext.c \
+	core/regmap/regtext.h
+
+# pci/: what a PCI function is made of: regions, config space, interrupts, DMA
+CORE_PCI = \
+	core/pci/dirty.c \
+	core/pci/dirty.h \
+	core/pci/dma.c \
+	core/pci/dma.h \
+	core/pci/filemap.c \
+	core/pci/filemap.h \
+	core/pci/ioevent.c \
+	core/pci/ioevent.h \
+	core/pci/irq.c \
+	core/pci/irq.h \
+	core/pci/irq_private.h \
+	core/pci/irqimage.c \
+	core/pci/pci_config.c \
+	core/pci/pci_config.h \
+	core/pci/pci_config_private.h \
+	core/pci/pci_layout.c \
+	core/pci/pciname.c \
+	core/pci/pciname.h \
+	core/pci/region.c \
+	core/pci/region.h \
+	core/pci/regionmake.c \
+	core/pci/transfer.c \
+	core/pci/transfer.h
+
+# outside/: what a device needs of the outside: streams, displays, QMP, reports
+CORE_OUTSIDE = \
+	core/outside/display.c \
+	core/outside/display.h \
+	core/outside/frame.c \
+	core/outside/frame.h \
+	core/outside/png.c \
+	core/outside/png.h \
+	core/outside/qmp.c \
+	core/outside/qmp.h \
+	core/outside/report.c \
+	core/outside/report.h \
+	core/outside/stream.c \
+	core/outside/stream.h \
+	core/outside/stream_private.h \
+	core/outside/streamkind.c \
+	core/outside/vnc.c \
+	core/outside/vnc.h
+
+# plugin/: loading plugins, and the function table that they are given
+CORE_PLUGIN = \
+	core/plugin/calls.c \
+	core/plugin/calls.h \
+	core/plugin/cross.c \
+	core/plugin/cross.h \
+	core/plugin/describe.c \
+	core/plugin/describe.h \
+	core/plugin/extend.c \
+	core/plugin/extend.h \
+	core/plugin/guard.c \
+	core/plugin/guard.h \
+	core/plugin/hang.c \
+	core/plugin/hang.h \
+	core/plugin/host.c \
+	core/plugin/host.h \
+	core/plugin/inner.c \
+	core/plugin/inner.h \
+	core/plugin/params.c \
+	core/plugin/params.h \
+	core/plugin/plugin.c \
+	core/plugin/plugin.h \
+	core/plugin/work.c
+
+# device/: one device: it holds all of the above; its image, its reload
+CORE_DEVICE = \
+	core/device/confighw.c \
+	core/device/confighw.h \
+	core/device/device.c \
+	core/device/device.h \
+	core/device/fair.c \
+	core/device/fair.h \
+	core/device/follow.c \
+	core/device/follow.h \
+	core/device/image.c \
+	core/device/image.h \
+	core/device/image_private.h \
+	core/device/imageload.c \
+	core/device/instance.c \
+	core/device/instance.h \
+	core/device/migration.c \
+	core/device/migration.h \
+	core/device/reload.c \
+	core/device/reload.h
+
+# inspect/: looking into a device: control socket, breaks, coverage, traces
+CORE_INSPECT = \
+	core/inspect/advance.c \
+	core/inspect/advance.h \
+	core/inspect/answer.c \
+	core/inspect/ask.c \
+	core/inspect/ask.h \
+	core/inspect/control.c \
+	core/inspect/control.h \
+	core/inspect/control_private.h \
+	core/inspect/coverage.c \
+	core/inspect/coverage.h \
+	core/inspect/covfile.c \
+	core/inspect/hold.c \
+	core/inspect/hold.h \
+	core/inspect/regview.c \
+	core/inspect/regview.h \
+	core/inspect/screen.c \
+	core/inspect/screen.h \
+	core/inspect/spin.c \
+	core/inspect/spin.h \
+	core/inspect/trace.c \
+	core/inspect/trace.h \
+	core/inspect/unmodelled.c \
+	core/inspect/unmodelled.h \
+	core/inspect/verbs.c \
+	core/inspect/watch.c \
+	core/inspect/watch.h
+
+# session/: one client: a handler for each command
+CORE_SESSION = \
+	core/session/command.c \
+	core/session/command.h \
+	core/session/feature.c \
+	core/session/feature.h \
+	core/session/lane.c \
+	core/session/lane.h \
+	core/session/server.c \
+	core/session/server.h \
+	core/session/session.c \
+	core/session/session.h
+
+core_libcore_la_SOURCES = $(CORE_BASE) $(CORE_WIRE) $(CORE_REGMAP) $(CORE_PCI) $(CORE_OUTSIDE) $(CORE_PLUGIN) \
+	$(CORE_DEVICE) $(CORE_INSPECT) $(CORE_SESSION) \
 	core/dump.c \
 	core/dump.h \
-	core/extend.c \
-	core/extend.h \
-	core/fair.c \
-	core/fair.h \
-	core/fault.c \
-	core/fault.h \
-	core/feature.c \
-	core/feature.h \
-	core/filemap.c \
-	core/filemap.h \
-	core/files.c \
-	core/files.h \
-	core/follow.c \
-	core/follow.h \
-	core/frame.c \
-	core/frame.h \
-	core/guard.c \
-	core/guard.h \
-	core/hang.c \
-	core/hang.h \
-	core/heap.c \
-	core/heap.h \
-	core/hold.c \
-	core/hold.h \
-	core/host.c \
-	core/host.h \
-	core/image.c \
-	core/image.h \
-	core/image_private.h \
-	core/imageload.c \
-	core/inner.c \
-	core/inner.h \
-	core/instance.c \
-	core/instance.h \
-	core/ioevent.c \
-	core/ioevent.h \
-	core/irq.c \
-	core/irq.h \
-	core/irq_private.h \
-	core/irqimage.c \
-	core/lane.c \
-	core/lane.h \
-	core/log.c \
-	core/log.h \
-	core/lazy.c \
-	core/lazy.h \
-	core/loop.c \
-	core/loop.h \
-	core/migration.c \
-	core/migration.h \
 	core/options.c \
-	core/options.h \
-	core/origin.c \
-	core/origin.h \
-	core/params.c \
-	core/params.h \
-	core/pci_config.c \
-	core/pci_config.h \
-	core/pci_config_private.h \
-	core/pci_layout.c \
-	core/pciname.c \
-	core/pciname.h \
-	core/plugin.c \
-	core/plugin.h \
-	core/qmp.c \
-	core/qmp.h \
-	core/png.c \
-	core/png.h \
-	core/regbuild.c \
-	core/regcell.h \
-	core/regcheck.c \
-	core/regdump.c \
-	core/regdump.h \
-	core/regdump_private.h \
-	core/regheader.c \
-	core/region.c \
-	core/region.h \
-	core/regionmake.c \
-	core/regmap.c \
-	core/regmap.h \
-	core/regmap_private.h \
-	core/regmarkdown.c \
-	core/regname.c \
-	core/regsvd.c \
-	core/regtext.c \
-	core/regtext.h \
-	core/report.c \
-	core/report.h \
-	core/regview.c \
-	core/regview.h \
-	core/reload.c \
-	core/reload.h \
-	core/screen.c \
-	core/screen.h \
-	core/server.c \
-	core/server.h \
-	core/session.c \
-	core/session.h \
-	core/socketpath.c \
-	core/socketpath.h \
-	core/spin.c \
-	core/spin.h \
-	core/sys.h \
-	core/stream.c \
-	core/stream.h \
-	core/stream_private.h \
-	core/streamkind.c \
-	core/timers.c \
-	core/timers.h \
-	core/trace.c \
-	core/trace.h \
-	core/tracefile.c \
-	core/tracefile.h \
-	core/transfer.c \
-	core/transfer.h \
-	core/transport.c \
-	core/transport.h \
-	core/unmodelled.c \
-	core/unmodelled.h \
-	core/verbs.c \
-	core/version.c \
-	core/version.h \
-	core/vnc.c \
-	core/vnc.h \
-	core/watch.c \
-	core/watch.h \
-	core/work.c
+	core/options.h
 core_libcore_la_CFLAGS = $(AM_CFLAGS) $(PNG_CFLAGS) $(VNC_CFLAGS)
 core_libcore_la_CPPFLAGS = $(AM_CPPFLAGS) -DVFU_PLUGIN_DIR='"$(plugindir)"'
 core_libcore_la_LIBADD = $(JANSSON_LIBS) $(VFU_LIBS)

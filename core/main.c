@@ -14,18 +14,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/control.h"
-#include "core/coverage.h"
-#include "core/crash.h"
-#include "core/device.h"
+#include "core/inspect/control.h"
+#include "core/inspect/coverage.h"
+#include "core/base/crash.h"
+#include "core/device/device.h"
 #include "core/dump.h"
-#include "core/fault.h"
+#include "core/base/fault.h"
 #include "core/options.h"
-#include "core/server.h"
+#include "core/session/server.h"
 #include "core/skeleton.h"
-#include "core/socketpath.h"
-#include "core/follow.h"
-#include "core/tracefile.h"
+#include "core/wire/socketpath.h"
+#include "core/device/follow.h"
+#include "core/wire/tracefile.h"
 
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2

@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/coverage.h"
-#include "core/log.h"
-#include "core/params.h"
-#include "core/plugin.h"
-#include "core/tracefile.h"
+#include "core/inspect/coverage.h"
+#include "core/base/log.h"
+#include "core/plugin/params.h"
+#include "core/plugin/plugin.h"
+#include "core/wire/tracefile.h"
 
 enum {
     OPT_PLUGIN = 256,

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/log.h"
+#include "core/base/log.h"
 
 #define NAME_MAX_CHARS 48u /* the plugin's name has 64, and file names add to it */
 

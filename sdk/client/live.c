@@ -15,7 +15,7 @@
 
 #include <vfu/client.h>
 
-#include "core/coverage.h"
+#include "core/inspect/coverage.h"
 
 struct session {
     const struct live *live;

@@ -6,7 +6,7 @@
 set -eu
 
 srcdir=${srcdir:-.}
-sources=${FUZZ_SOURCES:-$(cd "$srcdir" && echo core/*.c)}
+sources=${FUZZ_SOURCES:-$(cd "$srcdir" && echo core/*.c core/*/*.c)}
 flags="-std=gnu11 -D_GNU_SOURCE= -g -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all"
 flags="$flags -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla -Wwrite-strings"
 flags="$flags -I$srcdir -I$srcdir/sdk/include ${JANSSON_CFLAGS:-}"
@@ -29,7 +29,7 @@ echo 'int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return d && n
     skip "$cc has no fuzzer runtime (see fuzz/obj/try.log). On Debian: apt-get install libclang-rt-14-dev"
 
 # Everything is built anew where a header has changed: it is half a minute.
-newest=$(cd "$srcdir" && ls -t core/*.h sdk/include/vfu/*.h tests/fuzz/*.h tests/unit/virtio_rig.h tests/fuzz/build.sh | head -n 1)
+newest=$(cd "$srcdir" && ls -t core/*.h core/*/*.h sdk/include/vfu/*.h tests/fuzz/*.h tests/unit/virtio_rig.h tests/fuzz/build.sh | head -n 1)
 
 # object SOURCE FLAGS...: its object's name, compiled if need be
 object()
@@ -48,7 +48,7 @@ object()
 core=
 for source in $sources; do
     case $source in
-    *.h | core/main.c | core/skeleton.c | core/log.c) ;;
+    *.h | core/main.c | core/skeleton.c | core/base/log.c) ;;
     *)
         one=$(object "$source" -Dclock_gettime=fuzz_clock_gettime -DVFU_PLUGIN_DIR='"/nonexistent"')
         core="$core $one"

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/transport.h"
+#include "core/wire/transport.h"
 #include "tests/fuzz/host.h"
 
 #define HEADER sizeof(struct vfu_msg_header)

@@ -18,7 +18,7 @@
 
 #include <jansson.h>
 
-#include "core/control.h"
+#include "core/inspect/control.h"
 #include "tests/fuzz/host.h"
 
 #define CONNECTIONS 4u

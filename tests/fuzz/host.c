@@ -2,7 +2,7 @@
 /*
  * host - the world around core/ in the fuzzers. One thread.
  *
- * core/ is compiled with clock_gettime named fuzz_clock_gettime and linked with --wrap=plugin_load and _private; core/log.c is left
+ * core/ is compiled with clock_gettime named fuzz_clock_gettime and linked with --wrap=plugin_load and _private; core/base/log.c is left
  * out for the five functions below, which format every line and drop it. FUZZ_LOG=1 shows the lines.
  */
 #include "tests/fuzz/host.h"
@@ -16,9 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/fault.h"
-#include "core/image_private.h"
-#include "core/log.h"
+#include "core/base/fault.h"
+#include "core/device/image_private.h"
+#include "core/base/log.h"
 
 #define BEGINNING UINT64_C(1000000000000)
 #define FDS_SEEN 256u

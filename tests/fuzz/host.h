@@ -10,7 +10,7 @@
 
 #include <vfu/plugin.h>
 
-#include "core/device.h"
+#include "core/device/device.h"
 
 /* Once, before the first input. */
 void host_setup(void);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/image.h"
+#include "core/device/image.h"
 #include "tests/fuzz/host.h"
 
 #define PUT_RIGHT 0x80u

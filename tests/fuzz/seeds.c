@@ -11,7 +11,7 @@
 
 #include <vfu/protocol.h>
 
-#include "core/image.h"
+#include "core/device/image.h"
 #include "tests/fuzz/host.h"
 #include "tests/fuzz/template.h"
 

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "core/session.h"
+#include "core/session/session.h"
 #include "tests/fuzz/client.h"
 #include "tests/fuzz/host.h"
 

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/params.h"
-#include "core/version.h"
+#include "core/plugin/params.h"
+#include "core/wire/version.h"
 #include "tests/fuzz/host.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);

@@ -11,8 +11,8 @@
 
 #include <vfu/plugin.h>
 
-#include "core/regmap.h"
-#include "core/region.h"
+#include "core/regmap/regmap.h"
+#include "core/pci/region.h"
 
 #define FAKE_TIMERS 64
 #define FAKE_OPS 8

@@ -13,11 +13,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/log.h"
+#include "core/base/log.h"
 
 #define LINES 64
 
-/* ---- in place of core/log.c -------------------------------------------------------------------------------- */
+/* ---- in place of core/base/log.c -------------------------------------------------------------------------------- */
 
 int log_threshold = LOG_WARN;
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;

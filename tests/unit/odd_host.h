@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "core/device.h"
+#include "core/device/device.h"
 
 #define MS UINT64_C(1000000)
 #define ODD_CAPS (VFU_CAP_DMA | VFU_CAP_DMA_MAP | VFU_CAP_INTX | VFU_CAP_MSI | VFU_CAP_TIMERS | VFU_CAP_FD_WATCH | \

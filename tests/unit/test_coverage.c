@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/coverage.h"
-#include "core/spin.h"
-#include "core/trace.h"
+#include "core/inspect/coverage.h"
+#include "core/inspect/spin.h"
+#include "core/inspect/trace.h"
 
 #define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -14,8 +14,8 @@
 
 #include <cmocka.h>
 
-#include "core/describe.h"
-#include "core/log.h"
+#include "core/plugin/describe.h"
+#include "core/base/log.h"
 
 static struct vfu_bar bars[2];
 static struct vfu_area area = { 0, 4096 };

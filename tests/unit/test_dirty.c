@@ -14,8 +14,8 @@
 
 #include <cmocka.h>
 
-#include "core/dirty.h"
-#include "core/log.h"
+#include "core/pci/dirty.h"
+#include "core/base/log.h"
 
 #define PAGE UINT64_C(4096)
 #define TOP UINT64_C(0xfffffffffffff000)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What core/display.c shows, in PNG files and to viewers: formats, changes, sizes that come and go, frames that are none,
+ * What core/outside/display.c shows, in PNG files and to viewers: formats, changes, sizes that come and go, frames that are none,
  * and viewers that are none. Where a library is missing its part is left out.
  */
 #include <setjmp.h>
@@ -26,11 +26,11 @@
 #include <png.h>
 #endif
 
-#include "core/display.h"
-#include "core/frame.h"
-#include "core/png.h"
-#include "core/region.h"
-#include "core/vnc.h"
+#include "core/outside/display.h"
+#include "core/outside/frame.h"
+#include "core/outside/png.h"
+#include "core/pci/region.h"
+#include "core/outside/vnc.h"
 
 #define BAR_BYTES (1u << 20)
 

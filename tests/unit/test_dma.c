@@ -23,10 +23,10 @@
 
 #include <vfu/protocol.h>
 
-#include "core/dma.h"
-#include "core/fault.h"
-#include "core/filemap.h"
-#include "core/log.h"
+#include "core/pci/dma.h"
+#include "core/base/fault.h"
+#include "core/pci/filemap.h"
+#include "core/base/log.h"
 
 #define PAGE UINT64_C(4096)
 #define R VFU_DMA_MAP_READABLE

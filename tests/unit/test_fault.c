@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-#include "core/fault.h"
+#include "core/base/fault.h"
 
 #define PAGE ((size_t)4096)
 

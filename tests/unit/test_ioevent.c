@@ -19,8 +19,8 @@
 
 #include <vfu/protocol.h>
 
-#include "core/ioevent.h"
-#include "core/log.h"
+#include "core/pci/ioevent.h"
+#include "core/base/log.h"
 
 #define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
 #define MATCH VFU_DOORBELL_MATCH

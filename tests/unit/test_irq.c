@@ -21,7 +21,7 @@
 
 #include <cmocka.h>
 
-#include "core/irq.h"
+#include "core/pci/irq.h"
 
 #define NONE VFIO_IRQ_SET_DATA_NONE
 #define BOOL VFIO_IRQ_SET_DATA_BOOL
@@ -32,7 +32,7 @@
 
 enum { INTX, MSI, MSIX, ERR, REQ };
 
-/* ---- in place of core/log.c: counts lines -------------------------------------------------------------------- */
+/* ---- in place of core/base/log.c: counts lines -------------------------------------------------------------------- */
 
 int log_threshold = LOG_WARN;
 static unsigned lines;

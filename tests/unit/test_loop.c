@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-#include "core/loop.h"
+#include "core/base/loop.h"
 
 #define MS UINT64_C(1000000)
 

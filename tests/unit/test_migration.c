@@ -22,8 +22,8 @@
 
 #include <vfu/protocol.h>
 
-#include "core/device.h"
-#include "core/image.h"
+#include "core/device/device.h"
+#include "core/device/image.h"
 
 #define LIVE 0x04
 #define FACT 0x08

@@ -27,9 +27,9 @@
 
 #include <vfu/protocol.h>
 
-#include "core/dma.h"
-#include "core/log.h"
-#include "core/origin.h"
+#include "core/pci/dma.h"
+#include "core/base/log.h"
+#include "core/base/origin.h"
 
 int log_threshold = LOG_WARN;
 static char last_line[512];

@@ -14,10 +14,10 @@
 
 #include <cmocka.h>
 
-#include "core/log.h"
-#include "core/params.h"
+#include "core/base/log.h"
+#include "core/plugin/params.h"
 
-/* ---- in place of core/log.c -------------------------------------------------------------------------------- */
+/* ---- in place of core/base/log.c -------------------------------------------------------------------------------- */
 
 int log_threshold = LOG_WARN;
 static unsigned lines;

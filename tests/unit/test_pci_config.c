@@ -15,10 +15,10 @@
 
 #include <cmocka.h>
 
-#include "core/log.h"
-#include "core/pci_config.h"
+#include "core/base/log.h"
+#include "core/pci/pci_config.h"
 
-/* ---- in place of core/log.c -------------------------------------------------------------------------------------- */
+/* ---- in place of core/base/log.c -------------------------------------------------------------------------------------- */
 
 int log_threshold = LOG_WARN;
 static unsigned lines;
@@ -31,7 +31,7 @@ void log_write(const char *who, enum log_level level, const char *format, ...)
     lines++;
 }
 
-/* ---- in place of core/regmap.c: registers with a value of their own, and a record of accesses -------------------- */
+/* ---- in place of core/regmap/regmap.c: registers with a value of their own, and a record of accesses -------------------- */
 
 struct reg_cell {
     uint64_t offset, size;

@@ -21,13 +21,13 @@
 
 #include <cmocka.h>
 
-#include "core/log.h"
-#include "core/plugin.h"
+#include "core/base/log.h"
+#include "core/plugin/plugin.h"
 
 #define HOST PLUGIN_HOST_CAPS
 #define PAGE 4096u
 
-/* ---- in place of core/log.c -------------------------------------------------------------------------------- */
+/* ---- in place of core/base/log.c -------------------------------------------------------------------------------- */
 
 int log_threshold = LOG_WARN;
 static unsigned errors, warnings;

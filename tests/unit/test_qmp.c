@@ -14,8 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "core/qmp.h"
-#include "core/reload.h"
+#include "core/outside/qmp.h"
+#include "core/device/reload.h"
 
 #define GREETING "{\"QMP\": {\"version\": {}, \"capabilities\": [\"oob\"]}}\r\n"
 

@@ -17,7 +17,7 @@
 
 #include <vfu/plugin.h>
 
-#include "core/regmap.h"
+#include "core/regmap/regmap.h"
 
 #define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
 #define LONG_NAME                                                                                                      \

@@ -17,9 +17,9 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "core/log.h"
-#include "core/regdump.h"
-#include "core/regtext.h"
+#include "core/base/log.h"
+#include "core/regmap/regdump.h"
+#include "core/regmap/regtext.h"
 
 #define EVIL "a|b <i>&amp; */ /* \"q\" 'a'\n*x* \\ \x01 \xff \xe2\x80\xae \xc3\xa4 ]]> \t "
 #define LENGTH(a) (sizeof(a) / sizeof((a)[0]))

@@ -20,7 +20,7 @@
 
 #include <vfu/plugin.h>
 
-#include "core/region.h"
+#include "core/pci/region.h"
 
 #define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
 #define R(NAME, OFFSET, SIZE, ...)                                                                                     \

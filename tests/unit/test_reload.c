@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "core/reload.h"
+#include "core/device/reload.h"
 
 static char story[256]; /* what the plugin was asked, a word each */
 static int32_t create_result, load_result, save_result;

@@ -13,9 +13,9 @@
 
 #include <cmocka.h>
 
-#include "core/report.h"
+#include "core/outside/report.h"
 
-/* ---- in place of core/log.c -------------------------------------------------------------------------------------- */
+/* ---- in place of core/base/log.c -------------------------------------------------------------------------------------- */
 
 int log_threshold = LOG_INFO;
 static unsigned lines;

@@ -15,7 +15,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "core/stream_private.h"
+#include "core/outside/stream_private.h"
 
 static struct loop loop;
 static struct streams all;

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "core/regdump.h"
+#include "core/regmap/regdump.h"
 #include "tests/unit/svd.h"
 
 #define LENGTH(a) (sizeof(a) / sizeof((a)[0]))

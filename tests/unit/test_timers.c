@@ -15,8 +15,8 @@
 
 #include <cmocka.h>
 
-#include "core/loop.h"
-#include "core/timers.h"
+#include "core/base/loop.h"
+#include "core/base/timers.h"
 
 #define MS UINT64_C(1000000)
 #define HOUR (3600 * 1000 * MS)
@@ -27,7 +27,7 @@ static struct timers timers;
 
 static uint64_t clock_ns = 1000 * HOUR;
 
-/* In place of the C library's, for core/loop.c. */
+/* In place of the C library's, for core/base/loop.c. */
 int clock_gettime(clockid_t id, struct timespec *ts)
 {
     (void)id;

@@ -22,7 +22,7 @@
 
 #include <cmocka.h>
 
-#include "core/tracefile.h"
+#include "core/wire/tracefile.h"
 #include "tests/unit/pcapng.h"
 
 #define THREADS 4

@@ -19,11 +19,11 @@
 
 #include <cmocka.h>
 
-#include "core/dma.h"
-#include "core/log.h"
-#include "core/loop.h"
-#include "core/transfer.h"
-#include "core/transport.h"
+#include "core/pci/dma.h"
+#include "core/base/log.h"
+#include "core/base/loop.h"
+#include "core/pci/transfer.h"
+#include "core/wire/transport.h"
 
 #define PAGE UINT64_C(4096)
 #define READ VFU_DMA_MAP_READABLE
@@ -36,7 +36,7 @@
 #define FAR2 (NEAR + NEAR_SIZE)
 #define ALL (FAR2 + FAR_SIZE - FAR)
 
-/* ---- in place of core/log.c -------------------------------------------------------------------------------- */
+/* ---- in place of core/base/log.c -------------------------------------------------------------------------------- */
 
 int log_threshold = LOG_WARN;
 static unsigned lines;

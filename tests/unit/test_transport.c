@@ -21,7 +21,7 @@
 
 #include <cmocka.h>
 
-#include "core/transport.h"
+#include "core/wire/transport.h"
 #include "tests/unit/pcapng.h"
 
 #define HEADER ((uint32_t)sizeof(struct vfu_msg_header))

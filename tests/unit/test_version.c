@@ -17,8 +17,8 @@
 
 #include <vfu/protocol.h>
 
-#include "core/transport.h"
-#include "core/version.h"
+#include "core/wire/transport.h"
+#include "core/wire/version.h"
 
 static char why[160];
 

@@ -2,7 +2,7 @@
 -- A saved state comes from outside: a hook that waits in it may be any, with any data.
 local t = require "vfu.test"
 
--- The sum at the end of an image: see core/image.c.
+-- The sum at the end of an image: see core/device/image.c.
 local function forge(image)
   local n, at, sum = #image - 8, 1, 0xcbf29ce484222325
   sum = sum ~ n
