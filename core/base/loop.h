@@ -77,6 +77,10 @@ uint64_t loop_now(void);
 /* -ENOMEM only when the heap has to grow. Arming an armed timer moves it. */
 int loop_arm(struct loop *loop, struct loop_timer *timer, uint64_t deadline);
 void loop_disarm(struct loop *loop, struct loop_timer *timer);
+static inline bool loop_armed(const struct loop_timer *timer)
+{
+    return timer->place != 0;
+}
 
 /* Runs fn(arg) after the present round, on the loop's thread. -ENOSPC beyond 65,536. */
 int loop_defer(struct loop *loop, void (*fn)(void *arg), void *arg);

@@ -4,6 +4,9 @@
  *
  * `done` is never called inside transfer_submit: a pump is deferred instead. It may submit again, cancel, or reset the
  * device, so the list is looked at afresh after each call of it.
+ *
+ * The timer is armed for the oldest message's time limit or for one before it: a reply leaves it alone, and where it goes
+ * off for a message that has been answered it is armed for the oldest there is then.
  */
 #include "core/pci/transfer.h"
 
@@ -67,8 +70,8 @@ static struct transfer_flight *oldest(struct transfer *x)
 static void remove_flight(struct transfer *x, uint32_t i)
 {
     x->inflight -= x->flights[i].len;
-    x->nflights--;
-    memmove(x->flights + i, x->flights + i + 1, (x->nflights - i) * sizeof x->flights[0]);
+    if (i < --x->nflights)
+        memmove(x->flights + i, x->flights + i + 1, (x->nflights - i) * sizeof x->flights[0]);
 }
 
 /* Its reply, should it come, is dropped without an error. */
@@ -92,21 +95,18 @@ static void end_flight(struct transfer *x, struct transfer_flight *flight, int32
     schedule(x);
 }
 
-/* A message that nobody would give up is given up now. */
+/* Sees to a timer that is not armed. A message that nobody would give up is given up now. */
 static void set_timer(struct transfer *x)
 {
     struct transfer_flight *flight;
 
-    loop_disarm(x->loop, &x->timer);
-    while ((flight = oldest(x)) && loop_arm(x->loop, &x->timer, flight->deadline))
+    while (!loop_armed(&x->timer) && (flight = oldest(x)) && loop_arm(x->loop, &x->timer, flight->deadline))
         end_flight(x, flight, -ENOMEM);
 }
 
 /* The messages of this op, or of all, are given up. */
 static void give_up(struct transfer *x, const struct vfu_dma_op *op)
 {
-    uint32_t before = x->nflights;
-
     for (uint32_t i = 0; i < x->nflights;) {
         if (op && x->flights[i].op != op) {
             i++;
@@ -118,8 +118,6 @@ static void give_up(struct transfer *x, const struct vfu_dma_op *op)
             dma_wrote(x->dma, x->flights[i].op->addr + x->flights[i].at, x->flights[i].len);
         remove_flight(x, i);
     }
-    if (x->nflights != before)
-        set_timer(x);
 }
 
 /* ---- the ends of operations -------------------------------------------------------------------------------------- */
@@ -128,7 +126,8 @@ static void finish_first(struct transfer *x, int32_t status)
 {
     struct vfu_dma_op *op = x->first;
 
-    give_up(x, op);
+    if (x->nflights)
+        give_up(x, op);
     x->first = next_of(op);
     if (!x->first)
         x->last = NULL;
@@ -160,19 +159,23 @@ static void settle(struct transfer *x)
     }
 }
 
-static void timed_out(struct loop_timer *timer)
+static void end_late(struct transfer *x, struct transfer_flight *flight)
 {
-    struct transfer *x = (struct transfer *)((char *)timer - offsetof(struct transfer, timer));
-    struct transfer_flight *flight = oldest(x);
-
-    if (!flight)
-        return;
     log_limited(&x->limit, x->who, LOG_ERROR,
                 "%s of %u bytes at %#llx: no reply from the client in %llu s; the DMA fails (ETIMEDOUT)",
                 flight->reading ? "DMA_READ" : "DMA_WRITE", flight->len,
                 (unsigned long long)(flight->op->addr + flight->at),
                 (unsigned long long)(TRANSFER_TIMEOUT_NS / 1000000000u));
     end_flight(x, flight, -ETIMEDOUT);
+}
+
+static void timed_out(struct loop_timer *timer)
+{
+    struct transfer *x = (struct transfer *)((char *)timer - offsetof(struct transfer, timer));
+    struct transfer_flight *flight = oldest(x);
+
+    if (flight && flight->deadline <= timer->deadline)
+        end_late(x, flight);
     set_timer(x);
     settle(x);
 }
@@ -205,6 +208,7 @@ void transfer_cancel(struct transfer *x, int32_t status)
     uint64_t round = x->round++;
 
     give_up(x, NULL);
+    loop_disarm(x->loop, &x->timer);
     /* What `done` submits comes behind and stays, also where `done` cancels in its turn. */
     while (x->first && x->first->reserved[ROUND] <= round)
         finish_first(x, status);
@@ -346,8 +350,7 @@ static bool send_message(struct transfer *x, struct vfu_dma_op *op, uint32_t n)
                                                           .deadline = loop_now() + TRANSFER_TIMEOUT_NS };
     x->inflight += n;
     x->sent += n;
-    if (oldest(x) == &x->flights[x->nflights - 1])
-        set_timer(x);
+    set_timer(x);
     return true;
 }
 
@@ -506,7 +509,6 @@ int transfer_reply(struct transfer *x, const struct message *message)
     }
     flight->status = arrive(x, flight, message);
     flight->arrived = true;
-    set_timer(x);
     transfer_pump(x);
     return 0;
 }

@@ -60,7 +60,7 @@ struct transfer {
     uint16_t late[TRANSFER_LATE_MAX]; /* ids of messages given up, whose replies may still come */
     uint32_t nlate;
     uint32_t message_max;
-    struct loop_timer timer; /* of the oldest message without a reply */
+    struct loop_timer timer; /* of the oldest message without a reply, or of one before it */
     struct log_limit limit;
     bool attached;    /* there is a client */
     struct transport *out; /* where messages go, or NULL */

@@ -717,12 +717,29 @@ static void test_wrong_replies(void **state)
 
 /* ---- giving up --------------------------------------------------------------------------------------------- */
 
-static void let_time_out(void)
+/* The time the timer is armed for has come. */
+static void timer_goes_off(void)
 {
     assert_int_equal(loop.timers.n, 1);
     assert_true(x.timer.deadline - loop_now() <= TRANSFER_TIMEOUT_NS);
     loop_disarm(&loop, &x.timer);
     x.timer.fn(&x.timer);
+}
+
+/* The oldest message's limit has passed. It may be armed for one that is answered. */
+static void let_time_out(void)
+{
+    uint64_t deadline = 0;
+
+    for (uint32_t i = 0; i < x.nflights && !deadline; i++)
+        deadline = x.flights[i].arrived ? 0 : x.flights[i].deadline;
+    assert_true(deadline > 0);
+    assert_true(x.timer.deadline <= deadline);
+    if (x.timer.deadline < deadline) {
+        timer_goes_off();
+        assert_true(x.timer.deadline == deadline);
+    }
+    timer_goes_off();
 }
 
 static void test_time_limit(void **state)
@@ -751,27 +768,64 @@ static void test_time_limit(void **state)
     finish(&next, 0);
 }
 
-/* Each message has a limit of its own, from when it was sent, and with none in flight there is none. */
+/* Each message has a limit of its own, from when it was sent. The timer is left as it is where messages are answered in
+ * time, and looks again at the oldest that is left; with none in flight it goes off once for nothing. */
 static void test_time_limit_of_each(void **state)
 {
     static struct request r;
     struct job job;
-    uint64_t sent = loop_now(), answered;
+    uint64_t sent = loop_now(), armed, answered;
 
     (void)state;
-    submit(&job, FAR, 2 * TRANSFER_MESSAGE_MAX, false);
+    submit(&job, FAR, 3 * TRANSFER_MESSAGE_MAX, false);
     assert_true(next_request(&r));
-    assert_true(x.timer.deadline >= sent + TRANSFER_TIMEOUT_NS);
+    armed = x.timer.deadline;
+    assert_true(armed >= sent + TRANSFER_TIMEOUT_NS);
     answered = loop_now();
-    assert_true(x.timer.deadline <= answered + TRANSFER_TIMEOUT_NS);
+    assert_true(armed <= answered + TRANSFER_TIMEOUT_NS);
+    while (loop_now() == answered)
+        ;
     assert_int_equal(answer(&r), 0);
     assert_true(next_request(&r));
     assert_int_equal(loop.timers.n, 1);
-    assert_true(x.timer.deadline >= answered + TRANSFER_TIMEOUT_NS);
+    assert_true(x.timer.deadline == armed);
+    timer_goes_off();
+    assert_int_equal(job.result, 1);
+    assert_int_equal(x.nflights, 1);
+    assert_true(x.timer.deadline > answered + TRANSFER_TIMEOUT_NS);
     assert_true(x.timer.deadline <= loop_now() + TRANSFER_TIMEOUT_NS);
     assert_int_equal(answer(&r), 0);
-    assert_int_equal(loop.timers.n, 0);
+    assert_true(next_request(&r));
+    assert_int_equal(answer(&r), 0);
     finish(&job, 0);
+    timer_goes_off();
+    assert_int_equal(loop.timers.n, 0);
+    assert_int_equal(lines, 0);
+}
+
+/* The one that is out of time ends its op, though an answered one is why the timer was armed. */
+static void test_time_limit_of_a_later_one(void **state)
+{
+    static struct request r, late;
+    struct job job, next;
+
+    (void)state;
+    submit(&job, FAR, 16, false);
+    assert_true(next_request(&r));
+    assert_int_equal(answer(&r), 0);
+    finish(&job, 0);
+    submit(&job, FAR, 16, false);
+    submit(&next, FAR + 16, 16, false);
+    assert_true(next_request(&late));
+    assert_true(next_request(&r));
+    assert_int_equal(answer(&r), 0); /* out of order */
+    let_time_out();
+    assert_int_equal(job.result, -ETIMEDOUT);
+    assert_int_equal(lines, 1);
+    turn();
+    finish(&job, -ETIMEDOUT);
+    finish(&next, 0);
+    assert_int_equal(answer(&late), 0);
 }
 
 /* A write that was given up may have arrived: its pages count as written. */
@@ -1137,6 +1191,7 @@ int main(void)
         TEST(test_wrong_replies),
         TEST(test_time_limit),
         TEST(test_time_limit_of_each),
+        TEST(test_time_limit_of_a_later_one),
         TEST(test_time_limit_is_dirty),
         TEST(test_many_late),
         TEST(test_ids_come_round),
