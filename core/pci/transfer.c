@@ -2,8 +2,8 @@
 /*
  * transfer - a device's asynchronous DMA. Runs on the device's thread; no locks.
  *
- * `done` is never called inside transfer_submit: a pump is deferred instead. It may submit again, cancel, or reset the
- * device, so the list is looked at afresh after each call of it.
+ * `done` is never called inside transfer_submit: a pump is deferred instead, or is what calls. It may submit again,
+ * cancel, or reset the device, so the list is looked at afresh after each call of it.
  *
  * The timer is armed for the oldest message's time limit or for one before it: a reply leaves it alone, and where it goes
  * off for a message that has been answered it is armed for the oldest there is then.
@@ -258,7 +258,7 @@ int transfer_submit_self(struct transfer *x, struct vfu_dma_op *op, void *self)
     /* The mark tells; only where somebody has overwritten it, or it is a lie, does the list. */
     if (op == x->first || op == x->last || (op->reserved[MARK] == mark_of(x, op) && listed(x, op)))
         return -EALREADY;
-    if (x->nops >= TRANSFER_MAX_OPS || !schedule(x))
+    if (x->nops >= TRANSFER_MAX_OPS || (!x->pumping && !schedule(x)))
         return -ENOBUFS;
     op->reserved[LINK] = 0;
     op->reserved[ROUND] = x->round;
@@ -405,6 +405,7 @@ static int step(struct transfer *x, struct vfu_dma_op *op)
 void transfer_pump(struct transfer *x)
 {
     x->starved = false;
+    x->pumping = true; /* what `done` submits is seen to here */
     settle(x);
     for (int n = 0; x->next && x->attached && !x->frozen; n++) {
         struct vfu_dma_op *op = x->next;
@@ -424,6 +425,7 @@ void transfer_pump(struct transfer *x)
             finish_first(x, status);
         }
     }
+    x->pumping = false;
     if (x->out && transport_pending(x->out))
         x->kick(x->ctx);
 }

@@ -55,6 +55,7 @@ struct transfer {
     uint16_t next_id;
     bool frozen;      /* stopped for migration: replies are kept, nothing new starts */
     bool scheduled;   /* transfer_pump is deferred */
+    bool pumping;     /* it runs */
     bool starved;     /* the next message waits for room in `out`: pump when some has left */
     uint64_t round;   /* of cancels: an op belongs to the one it was submitted in */
     uint16_t late[TRANSFER_LATE_MAX]; /* ids of messages given up, whose replies may still come */

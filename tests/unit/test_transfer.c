@@ -906,7 +906,7 @@ static void test_cancel(void **state)
     assert_int_equal(lines, 0);
 }
 
-static unsigned left, finished;
+static unsigned left, finished, deferred;
 
 static void submit_again(void *self, struct vfu_dma_op *op, int32_t status)
 {
@@ -916,9 +916,11 @@ static void submit_again(void *self, struct vfu_dma_op *op, int32_t status)
     if (left) {
         left--;
         assert_int_equal(transfer_submit(&x, op), 0);
+        deferred += x.scheduled;
     }
 }
 
+/* The pump that ends one operation goes on with the next: none is deferred for it. */
 static void test_submit_inside_done(void **state)
 {
     struct job job;
@@ -930,10 +932,12 @@ static void test_submit_inside_done(void **state)
         job.op.done = submit_again;
         job.op.user = &expected;
         left = 1000;
-        finished = 0;
+        finished = deferred = 0;
         assert_int_equal(transfer_submit(&x, &job.op), 0);
+        assert_true(x.scheduled);
         assert_int_equal(serve(), far ? 1001 : 0);
         assert_int_equal(finished, 1001);
+        assert_int_equal(deferred, 0);
         assert_int_equal(x.nops, 0);
         free(job.bytes);
     }
