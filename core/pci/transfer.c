@@ -369,12 +369,6 @@ static int step(struct transfer *x, struct vfu_dma_op *op)
 {
     bool write = (op->flags & VFU_DMA_WRITE) != 0;
 
-    if (x->sent == 0) {
-        int error = dma_check(x->dma, op->addr, op->len, write);
-
-        if (error < 0)
-            return error;
-    }
     if (!op->len && x->nflights)
         return 1;
     while (x->sent < op->len) {
@@ -382,7 +376,10 @@ static int step(struct transfer *x, struct vfu_dma_op *op)
         uint64_t piece;
         int error = dma_piece(x->dma, op->addr + x->sent, op->len - x->sent, write, &pointer, &piece);
 
-        if (error)
+        /* All of it is looked at before any of it moves. */
+        if (!error && x->sent == 0 && piece < op->len)
+            error = dma_check(x->dma, op->addr, op->len, write);
+        if (error < 0)
             return error;
         if (!pointer) {
             if (!x->out)
