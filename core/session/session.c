@@ -208,7 +208,7 @@ static bool handle(struct session *s, struct message *m)
 
     /* The room comes last: a flush moves it. */
     if ((!transport_can_carry(&s->main) && !flush(s)) || !transport_can_carry(&s->main) ||
-        !reply_room(s, command_reply_bound(m), &room))
+        !reply_room(s, type == VFU_MSG_REPLY ? 0 : command_reply_bound(m), &room))
         return false;
     s->reply = room + HEADER;
     s->reply_size = s->direct_size = s->ncarry = 0;
@@ -315,6 +315,8 @@ static __attribute__((noinline)) bool handle_rest(struct session *s)
             return false;
         }
         transport_done(&s->main, &m);
+        if (transport_taken(&s->main))
+            return true;
         lane_run(s);
     }
     if (found < 0) {
