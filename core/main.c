@@ -186,6 +186,20 @@ static int listen_at_path(struct server *server, const struct option_device *opt
     return error;
 }
 
+/* Before the host opens descriptors of its own, which would get the numbers of those that are not there. */
+static int check_descriptors(void)
+{
+    for (uint32_t i = 0; i < process.options.ndevices; i++) {
+        const struct option_device *option = &process.options.devices[i];
+
+        if (option->fd >= 0 && fcntl(option->fd, F_GETFD) < 0) {
+            log_error(option->spec, "--fd %d: this descriptor is not open; pass on a socket under this number", option->fd);
+            return EXIT_FAILED;
+        }
+    }
+    return 0;
+}
+
 static int open_socket(struct server *server, const struct option_device *option)
 {
     char path[SOCKETPATH_MAX];
@@ -610,6 +624,10 @@ int main(int argc, char **argv)
         status = skeleton_new(process.options.new_name, process.options.lang);
         options_free(&process.options);
         return status == -EINVAL ? EXIT_USAGE : status ? EXIT_FAILED : 0;
+    }
+    if (process.options.mode == MODE_SERVE && check_descriptors()) {
+        options_free(&process.options);
+        return EXIT_FAILED;
     }
     raise_limits();
     crash_init();

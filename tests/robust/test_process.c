@@ -205,14 +205,70 @@ static void inherited(void **state)
     rig_alive(c);
     vfuc_free(c);
     assert_int_equal(rig_wait(&rig), 0);
-    /* No socket, and nothing at all. */
-    rig.fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    rig.before = NULL;
+}
+
+/* A refused descriptor ends the host with 1, and one line says which it is and what is wrong. Takes `fd`. */
+static void refused(int fd, const char *says)
+{
+    assert_true(fd >= 0);
+    rig.before = before_fd;
+    rig.fd = fcntl(fd, F_DUPFD_CLOEXEC, 20); /* 7 itself would keep its FD_CLOEXEC */
+    close(fd);
+    assert_true(rig.fd >= 0);
     assert_int_equal(rig_run(&rig, "--plugin", "$edu", "--fd", "7", NULL), 1);
-    assert_int_equal(rig_said(&rig, "is no socket"), 1);
     close(rig.fd);
     rig.before = NULL;
-    assert_int_equal(rig_run(&rig, "--plugin", "$edu", "--fd", "77", NULL), 1);
-    assert_int_equal(rig_said(&rig, "descriptor 77 is no socket"), 1);
+    assert_int_equal(rig_said(&rig, says), 1);
+    assert_int_equal(rig_said(&rig, ""), 1);
+}
+
+static void unfit_descriptors(void **state)
+{
+    int pair[2];
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), 0);
+    refused(pair[0], "descriptor 7 is a socket, but no stream socket");
+    close(pair[1]);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    refused(pair[0], "descriptor 7 is a socket, but no stream socket");
+    close(pair[1]);
+    refused(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0),
+            "descriptor 7 is a socket that neither listens nor is connected");
+    rig_write(&rig, "file", "no socket");
+    refused(open(rig_path(&rig, "file"), O_RDWR | O_CLOEXEC), "descriptor 7 is no socket");
+    assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+    refused(pair[0], "descriptor 7 is no socket");
+    close(pair[1]);
+}
+
+static void before_closed(struct rig *r)
+{
+    (void)r;
+    for (int fd = 3; fd < 40; fd++)
+        close(fd);
+}
+
+/* The number of a descriptor that is not open is not taken for that of the host's own, which it gives it later: with
+ * --socket-path before it, that might be the other device's socket. */
+static void closed_descriptors(void **state)
+{
+    char number[8];
+
+    (void)state;
+    rig.before = before_closed;
+    for (int fd = 3; fd < 40; fd++) {
+        snprintf(number, sizeof number, "%d", fd);
+        assert_int_equal(rig_run(&rig, "--plugin", "$edu", "--socket-path", "@s", "--plugin", "$edu", "--fd", number, NULL), 1);
+        snprintf(number, sizeof number, "%d:", fd);
+        assert_int_equal(rig_said(&rig, number), 1);
+        assert_int_equal(rig_said(&rig, "--fd "), 1);
+        assert_int_equal(rig_said(&rig, "is not open"), 1);
+        assert_int_equal(rig_said(&rig, ""), 1);
+        assert_int_not_equal(access(rig_path(&rig, "s"), F_OK), 0);
+    }
+    rig.before = NULL;
 }
 
 static void before_activation(struct rig *r)
@@ -310,6 +366,26 @@ static void run_a_command(void **state)
     assert_int_equal(rig_run(&rig, "--plugin", "$edu", "--socket-path", "@s", "--run", "/no/such/program", NULL), 127);
 }
 
+/* A client of the command's that goes away is not the end of it, and the command's status is the host's. */
+static void run_once(void **state)
+{
+    static const char *const left[] = { "s", "s.control" };
+
+    (void)state;
+    assert_int_equal(rig_run(&rig, "--once", "--plugin", "$edu", "--socket-path", "@s", "--run",
+                             "\"$VFU_CLIENT\" \"$VFU_SOCKET\" read bar0 0 && \"$VFU_CLIENT\" \"$VFU_SOCKET\" read bar0 0; "
+                             "test $? = 0 || exit 1; sleep 0.1; exit 5", NULL), 5);
+    assert_int_equal(rig_said(&rig, "0x010000ed"), 2);
+    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
+        assert_int_not_equal(access(rig_path(&rig, left[i]), F_OK), 0);
+    /* Without any client the command's end is the end. */
+    assert_int_equal(rig_run(&rig, "--once", "--plugin", "$edu", "--socket-path", "@s", "--run", "exit 6", NULL), 6);
+    assert_int_equal(rig_run(&rig, "--once", "--plugin", "$edu", "--socket-path", "@s", "--run", "kill -9 $$", NULL), 137);
+    assert_int_equal(rig_run(&rig, "--once", "--plugin", "$edu", "--socket-path", "@s", "--run", "true", NULL), 0);
+    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
+        assert_int_not_equal(access(rig_path(&rig, left[i]), F_OK), 0);
+}
+
 static void run_is_stopped(void **state)
 {
     (void)state;
@@ -374,7 +450,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(stale_is_replaced), TEST(live_is_left_alone), TEST(impossible_paths), TEST(longest_path),
         TEST(default_folder),    TEST(inherited),          TEST(activation),       TEST(once),
-        TEST(last_words),
+        TEST(last_words),        TEST(unfit_descriptors),  TEST(closed_descriptors), TEST(run_once),
         TEST(run_a_command),     TEST(run_is_stopped),     TEST(stopped_at_work),  TEST(stopped_early),
     };
 
