@@ -41,7 +41,7 @@ struct host_process {
     struct loop_watch signals;
     struct follow *follow; /* --reload */
     struct tracefile *trace; /* --trace */
-    sigset_t caught;
+    sigset_t ends, caught; /* what ends the host; all that it waits for */
     pthread_t main_thread;
     pid_t child; /* --run */
     int status;
@@ -478,12 +478,36 @@ static void pass_on(int number)
     pthread_kill(process.main_thread, number);
 }
 
-/* While devices are loaded and taken down, SIGTERM and SIGINT do what they do by themselves: a callback that does not
- * return there can be left in no other way. */
+/* nohup and the like: a terminal that goes is no end. Asked before anybody here could have changed it. */
+static bool ignored(int number)
+{
+    struct sigaction action;
+
+    return sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+/* Each signal that ends the host gets this handler. */
+static void handle_ends(void (*handler)(int number))
+{
+    struct sigaction action = { .sa_handler = handler, .sa_flags = SA_RESTART };
+
+    for (int number = 1; number < NSIG; number++) {
+        if (sigismember(&process.ends, number) > 0)
+            sigaction(number, &action, NULL);
+    }
+}
+
+/* While devices are loaded and taken down, SIGTERM, SIGINT and SIGHUP do what they do by themselves: a callback that
+ * does not return there can be left in no other way. */
 static void prepare_signals(void)
 {
     sigset_t own;
 
+    sigemptyset(&process.ends);
+    sigaddset(&process.ends, SIGTERM);
+    sigaddset(&process.ends, SIGINT);
+    if (!ignored(SIGHUP))
+        sigaddset(&process.ends, SIGHUP);
     process.main_thread = pthread_self();
     sigemptyset(&own);
     sigaddset(&own, SIGCHLD);
@@ -495,17 +519,12 @@ static void prepare_signals(void)
 
 static int catch_signals(void)
 {
-    struct sigaction action = { .sa_handler = pass_on, .sa_flags = SA_RESTART };
-
-    sigemptyset(&process.caught);
-    sigaddset(&process.caught, SIGTERM);
-    sigaddset(&process.caught, SIGINT);
+    process.caught = process.ends;
     sigaddset(&process.caught, SIGCHLD);
     sigaddset(&process.caught, SIGUSR1);
     if (pthread_sigmask(SIG_BLOCK, &process.caught, NULL))
         return -EINVAL;
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
+    handle_ends(pass_on);
     process.signals = (struct loop_watch){
         .fd = signalfd(-1, &process.caught, SFD_CLOEXEC | SFD_NONBLOCK),
         .events = EPOLLIN,
@@ -520,18 +539,13 @@ static int catch_signals(void)
 static void release_signals(void)
 {
     struct signalfd_siginfo info;
-    sigset_t ends;
 
     if (process.signals.fd < 0)
         return;
     while (read(process.signals.fd, &info, sizeof info) == sizeof info)
         ;
-    signal(SIGTERM, SIG_DFL);
-    signal(SIGINT, SIG_DFL);
-    sigemptyset(&ends);
-    sigaddset(&ends, SIGTERM);
-    sigaddset(&ends, SIGINT);
-    pthread_sigmask(SIG_UNBLOCK, &ends, NULL);
+    handle_ends(SIG_DFL);
+    pthread_sigmask(SIG_UNBLOCK, &process.ends, NULL);
 }
 
 static int run_command_line(const char *command)
@@ -546,8 +560,7 @@ static int run_command_line(const char *command)
         return EXIT_FAILED;
     }
     if (process.child == 0) {
-        signal(SIGTERM, SIG_DFL);
-        signal(SIGINT, SIG_DFL);
+        handle_ends(SIG_DFL);
         sigprocmask(SIG_UNBLOCK, &process.caught, NULL);
         signal(SIGPIPE, SIG_DFL);
         signal(SIGXFSZ, SIG_DFL);

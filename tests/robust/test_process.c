@@ -400,7 +400,7 @@ static void run_is_stopped(void **state)
 /* In the middle of everything: replies under way, writes queued, a DMA unanswered. */
 static void stopped_at_work(void **state)
 {
-    static const int signals[] = { SIGTERM, SIGINT };
+    static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
 
     (void)state;
     for (int i = 0; i < 6; i++) {
@@ -408,7 +408,7 @@ static void stopped_at_work(void **state)
         uint64_t value;
         void *memory;
 
-        rig_start(&rig, "--plugin", i % 3 ? "$edu" : "$lua", "--socket-path", "@s", NULL);
+        rig_start(&rig, "--plugin", i % 2 ? "$edu" : "$lua", "--socket-path", "@s", NULL);
         c = rig_client(&rig, "s");
         assert_true(vfuc_memory_new(c, 0x300000, 65536, VFUC_DMA_RW | VFUC_DMA_MESSAGES, &memory) >= 0);
         assert_true(vfuc_put(c, VFUC_BAR(0), 0x80, 8, 0x300000) >= 0);
@@ -417,13 +417,46 @@ static void stopped_at_work(void **state)
         assert_true(vfuc_put(c, VFUC_BAR(0), 0x98, 8, 1) >= 0);
         for (uint32_t k = 0; k < 20000; k++)
             assert_true(vfuc_post(c, VFUC_BAR(0), RIG_LIVE, &k, 4) >= 0);
-        kill(rig.pid, signals[i % 2]);
+        kill(rig.pid, signals[i % 3]);
         while (vfuc_get(c, VFUC_BAR(0), 0, 4, &value) >= 0)
             ;
         assert_int_equal(rig_wait(&rig), 0);
         assert_int_not_equal(access(rig_path(&rig, "s"), F_OK), 0);
         vfuc_free(c);
     }
+}
+
+static void before_nohup(struct rig *r)
+{
+    (void)r;
+    signal(SIGHUP, SIG_IGN);
+}
+
+/* A terminal that goes takes the host along, unless somebody has said nohup. */
+static void hung_up(void **state)
+{
+    (void)state;
+    rig_start(&rig, "--plugin", "$edu", "--socket-path", "@s", NULL);
+    serves("s");
+    assert_int_equal(rig_stop(&rig, SIGHUP), 0);
+    assert_int_not_equal(access(rig_path(&rig, "s"), F_OK), 0);
+    assert_int_not_equal(access(rig_path(&rig, "s.control"), F_OK), 0);
+    /* --run's command gets a signal of its own from the terminal, or SIGTERM from the host. */
+    rig_start(&rig, "--plugin", "$edu", "--socket-path", "@s", "--run",
+              "trap 'echo told to stop; exit 0' TERM; echo under way; while :; do sleep 0.05; done", NULL);
+    assert_true(rig_says(&rig, "under way"));
+    assert_int_equal(rig_stop(&rig, SIGHUP), 0);
+    assert_true(rig_says(&rig, "told to stop"));
+    assert_int_not_equal(access(rig_path(&rig, "s"), F_OK), 0);
+    /* Ignored, also by what it starts. */
+    rig.before = before_nohup;
+    assert_int_equal(rig_run(&rig, "--plugin", "$edu", "--socket-path", "@s", "--run", "kill -HUP $$; exit 3", NULL), 3);
+    rig_start(&rig, "--plugin", "$edu", "--socket-path", "@s", NULL);
+    serves("s");
+    kill(rig.pid, SIGHUP);
+    serves("s");
+    assert_int_equal(rig_stop(&rig, SIGTERM), 0);
+    rig.before = NULL;
 }
 
 /* Signals that come before the host is up, and one after the other. */
@@ -435,11 +468,11 @@ static void stopped_early(void **state)
 
         rig_start(&rig, "--plugin", "$lua", "--socket-path", "@s", NULL);
         usleep(i * 300);
-        kill(rig.pid, SIGTERM);
+        kill(rig.pid, i % 2 ? SIGTERM : SIGHUP);
         kill(rig.pid, SIGINT);
         status = rig_wait(&rig);
         /* Before it blocks them a signal ends it the plain way. */
-        assert_true(status == 0 || status == 128 + SIGTERM || status == 128 + SIGINT);
+        assert_true(status == 0 || status == 128 + SIGTERM || status == 128 + SIGINT || status == 128 + SIGHUP);
         assert_int_not_equal(access(rig_path(&rig, "s"), F_OK), 0);
     }
 }
@@ -451,6 +484,7 @@ int main(void)
         TEST(stale_is_replaced), TEST(live_is_left_alone), TEST(impossible_paths), TEST(longest_path),
         TEST(default_folder),    TEST(inherited),          TEST(activation),       TEST(once),
         TEST(last_words),        TEST(unfit_descriptors),  TEST(closed_descriptors), TEST(run_once),
+        TEST(hung_up),
         TEST(run_a_command),     TEST(run_is_stopped),     TEST(stopped_at_work),  TEST(stopped_early),
     };
 
