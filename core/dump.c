@@ -142,6 +142,42 @@ static void print_parameters(FILE *out, const struct params *params)
     }
 }
 
+/* In the place of what describe says, where a required parameter is missing. */
+static void print_missing(FILE *out, const struct params *params)
+{
+    const char *comma = "";
+
+    fprintf(out, "missing=");
+    for (uint32_t i = 0; i < params->nvalues; i++) {
+        if (!(params->values[i].flags & VFU_PARAM_REQUIRED) || params->values[i].text)
+            continue;
+        fprintf(out, "%s%s", comma, params->values[i].name);
+        comma = ",";
+    }
+    fprintf(out, "\nnote=ids, BARs, interrupts, doorbells and the caps in use are known with the missing parameters given\n");
+}
+
+static void print_device(FILE *out, const struct device *dev)
+{
+    const struct vfu_desc *desc = &dev->description.desc;
+
+    fprintf(out, "ids=%04x:%04x\nsubsystem=%04x:%04x\n", desc->vendor, desc->device, desc->subsystem_vendor, desc->subsystem);
+    fprintf(out, "class=%06x\nrevision=%02x\n", desc->class_code, desc->revision);
+    fprintf(out, "bars=");
+    for (uint32_t i = 0; i < dev->description.nbars; i++)
+        fprintf(out, "%s%u", i ? "," : "", dev->description.bars[i].index);
+    fprintf(out, "\n");
+    for (uint32_t i = 0; i < dev->description.nbars; i++) {
+        const struct vfu_bar *bar = &dev->description.bars[i];
+
+        fprintf(out, "bar%u=%s,size:%#llx%s%s%s\n", bar->index, bar_types[bar->type], (unsigned long long)bar->size,
+                bar->flags & VFU_BAR_PREFETCH ? ",prefetch" : "", bar->flags & VFU_BAR_RAM ? ",ram" : "",
+                bar->flags & VFU_BAR_MMAP ? ",mmap" : "");
+    }
+    print_interrupts(out, dev);
+    print_doorbells(out, &dev->ioevent);
+}
+
 int dump_plugin(FILE *out, const struct device *dev)
 {
     const struct vfu_plugin *table = &dev->plugin->table;
@@ -159,21 +195,10 @@ int dump_plugin(FILE *out, const struct device *dev)
     fprintf(out, "caps=%s\n", names);
     plugin_cap_names(table->needs | desc->needs, names, sizeof names);
     fprintf(out, "needs=%s\n", names);
-    fprintf(out, "ids=%04x:%04x\nsubsystem=%04x:%04x\n", desc->vendor, desc->device, desc->subsystem_vendor, desc->subsystem);
-    fprintf(out, "class=%06x\nrevision=%02x\n", desc->class_code, desc->revision);
-    fprintf(out, "bars=");
-    for (uint32_t i = 0; i < dev->description.nbars; i++)
-        fprintf(out, "%s%u", i ? "," : "", dev->description.bars[i].index);
-    fprintf(out, "\n");
-    for (uint32_t i = 0; i < dev->description.nbars; i++) {
-        const struct vfu_bar *bar = &dev->description.bars[i];
-
-        fprintf(out, "bar%u=%s,size:%#llx%s%s%s\n", bar->index, bar_types[bar->type], (unsigned long long)bar->size,
-                bar->flags & VFU_BAR_PREFETCH ? ",prefetch" : "", bar->flags & VFU_BAR_RAM ? ",ram" : "",
-                bar->flags & VFU_BAR_MMAP ? ",mmap" : "");
-    }
-    print_interrupts(out, dev);
-    print_doorbells(out, &dev->ioevent);
+    if (dev->partial)
+        print_missing(out, &dev->params);
+    else
+        print_device(out, dev);
     print_parameters(out, &dev->params);
     return ferror(out) ? -EIO : 0;
 }

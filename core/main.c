@@ -78,6 +78,7 @@ static int load_devices(void)
             },
             .virtual_time = options->virtual_time,
             .reload = options->reload,
+            .lenient = options->mode == MODE_DUMP_PLUGIN,
         };
         int error;
 

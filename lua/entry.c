@@ -74,6 +74,14 @@ static int32_t entry_describe(const struct vfu_host *host, const struct vfu_para
         s->given = NULL;
         return 0;
     }
+    if (s->L && s->d.name && s->result == -EINVAL) {
+        /* Parameters are missing or do not fit: what the script has said so far stays until destroy. */
+        memcpy(desc, &s->d, sizeof *desc < size ? sizeof *desc : size);
+        desc->struct_size = size;
+        desc->self = s;
+        s->given = NULL;
+        return err;
+    }
     entry_destroy(s);
     return err;
 }

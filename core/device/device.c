@@ -409,6 +409,24 @@ static int make_parts(struct device *dev)
     return device_watch_level(dev, dev);
 }
 
+/* What a plugin says of a device that lacks parameters counts as long as its instance is there to keep it. */
+static int keep_partial(struct device *dev)
+{
+    const struct vfu_desc *desc = &dev->description.desc;
+    int error = 0;
+
+    dev->partial = true;
+    if (!dev->self)
+        memset(&dev->description, 0, sizeof dev->description);
+    if (desc->name && plugin_good_name(desc->name))
+        error = take_name(dev, desc->name);
+    if (!error && desc->doc && !(dev->doc = strdup(desc->doc)))
+        error = -ENOMEM;
+    dev->params.who = dev->name;
+    dev->description.caps = (dev->self ? desc->caps : dev->plugin->table.caps) & PLUGIN_HOST_CAPS & ~dev->options.deny;
+    return error;
+}
+
 static int load(struct device *dev)
 {
     int error = instance_load(dev);
@@ -483,12 +501,14 @@ int device_new(struct device **out, const struct device_options *options)
         error = files_new(&dev->files);
     if (!error)
         error = load(dev);
+    if (error == -EINVAL && dev->params.incomplete)
+        error = keep_partial(dev);
     if (error) {
         device_free(dev);
         return error;
     }
     /* Registers have their reset values since they were made; what create set in them stays. */
-    if (dev->description.caps & VFU_CAP_RESET)
+    if (!dev->partial && (dev->description.caps & VFU_CAP_RESET))
         host_result(dev->host, RESULT_RESET, dev->plugin->table.reset(dev->self, VFU_RESET_POWER), 0);
     *out = dev;
     return 0;

@@ -55,6 +55,7 @@ struct device_options {
     struct watch_options watch;
     bool virtual_time;
     bool reload; /* the plugin's file may change while it is loaded */
+    bool lenient; /* without required parameters it is a `partial` device, to be looked at and freed, not an error */
 };
 
 struct device {
@@ -62,6 +63,7 @@ struct device {
     struct plugin *plugin;
     void *self;
     bool created;
+    bool partial; /* only its plugin and its parameters are known: see device_options.lenient */
     struct host *host;
     struct inner *inners[INNER_MAX]; /* plugins that it wraps */
     uint32_t ninners;

@@ -26,6 +26,7 @@ static int take_params(struct device *dev)
     const struct vfu_plugin *table = &dev->plugin->table;
 
     params_init(&dev->params, dev->name, dev->options.items, dev->options.nitems);
+    dev->params.lenient = dev->options.lenient;
     return table->params ? params_declare(&dev->params, table->params, table->nparams, table->param_size) : 0;
 }
 

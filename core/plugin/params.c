@@ -318,10 +318,13 @@ int params_declare(struct params *params, const struct vfu_param *list, uint32_t
 
         if (value->text) {
             error = parse_value(params, value, value->text);
+        } else if ((value->flags & VFU_PARAM_REQUIRED) && params->lenient) {
+            params->incomplete = true;
         } else if (value->flags & VFU_PARAM_REQUIRED) {
             log_error(params->who, "parameter %s is required: %s", value->name, value->doc ? value->doc : "add it");
             error = -EINVAL;
         }
     }
-    return error;
+    params->incomplete &= !error; /* what does not fit is an error in any case */
+    return params->incomplete ? -EINVAL : error;
 }

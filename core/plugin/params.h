@@ -28,6 +28,8 @@ struct params {
     struct param_value *values;
     uint32_t nvalues;
     bool declared;
+    bool lenient;    /* a required one that is absent is no line in the log, but `incomplete` (and -EINVAL as ever) */
+    bool incomplete;
 };
 
 /* Whole numbers with 0x, 0b and 0o prefixes and the suffixes K, M, G, T (powers of 1024). 0 or -EINVAL, -ERANGE. */

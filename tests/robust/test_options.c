@@ -133,6 +133,52 @@ static void every_line(void **state)
     assert_int_not_equal(access(rig_path(&rig, "a"), F_OK), 0);
 }
 
+/* What a plugin is can be asked without the parameters that it requires: what they are is among the answers. */
+static void missing_parameters(void **state)
+{
+    static const struct {
+        const char *plugin, *name, *caps;
+        const char *missing, *type, *doc;
+    } each[] = {
+        { "filter", "name=filter", "caps=dma,", "missing=plugin", "parameter.plugin.type=string", "parameter.plugin.doc=" },
+        { "@needs.lua", "name=needy", "caps=reset,", "missing=image,size", "parameter.image.type=string",
+          "parameter.image.doc=what it shows" },
+    };
+
+    (void)state;
+    rig_write(&rig, "needs.lua", "local vfu = require 'vfu'\n"
+              "local dev = vfu.device('needy', { doc = 'wants much', pci = { vendor = 1, device = 2, class = 0xff0000 },\n"
+              "    params = { image = { type = 'string', required = true, doc = 'what it shows' },\n"
+              "        size = { type = 'int', required = true, min = 4 }, colour = { 'red', enum = { 'red', 'blue' } } } })\n"
+              "dev:bar(0, { size = dev.params.size })\nreturn dev\n");
+    for (size_t i = 0; i < sizeof each / sizeof each[0]; i++) {
+        assert_int_equal(rig_run(&rig, "--dump-plugin", "--plugin", each[i].plugin, NULL), 0);
+        assert_int_equal(rig_said(&rig, each[i].name), 1);
+        assert_int_equal(rig_said(&rig, "version="), 1);
+        assert_int_equal(rig_said(&rig, "abi="), 1);
+        assert_int_equal(rig_said(&rig, "summary="), 1);
+        assert_int_equal(rig_said(&rig, each[i].caps), 1);
+        assert_int_equal(rig_said(&rig, "needs="), 1);
+        assert_int_equal(rig_said(&rig, each[i].missing), 1);
+        assert_int_equal(rig_said(&rig, "note=ids, BARs, interrupts"), 1);
+        assert_int_equal(rig_said(&rig, each[i].type), 1);
+        assert_int_equal(rig_said(&rig, ".required=yes"), (int)i + 1);
+        assert_int_equal(rig_said(&rig, each[i].doc), 1);
+        assert_int_equal(rig_said(&rig, "bars="), 0);
+        assert_int_equal(rig_said(&rig, "error:"), 0);
+        assert_int_equal(rig_run(&rig, "--check", "--plugin", each[i].plugin, NULL), 2);
+        assert_int_equal(rig_said(&rig, "is required"), 1);
+    }
+    assert_int_equal(rig_said(&rig, "parameter image is required: what it shows"), 1);
+    /* All of it when they are there; a mistake stays one. */
+    assert_int_equal(rig_run(&rig, "--dump-plugin", "--plugin", "@needs.lua", "image=x", "size=4K", NULL), 0);
+    assert_int_equal(rig_said(&rig, "bar0=mem32,size:0x1000"), 1);
+    assert_int_equal(rig_said(&rig, "missing="), 0);
+    assert_int_equal(rig_run(&rig, "--dump-plugin", "--plugin", "@needs.lua", "size=3", NULL), 2);
+    assert_int_equal(rig_said(&rig, "parameter size=3: out of range"), 1);
+    assert_int_equal(rig_said(&rig, "name="), 0);
+}
+
 /* A mistake of usage is one line, and nobody has to scroll for it. */
 static void one_line(void **state)
 {
@@ -238,6 +284,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_line),
+        cmocka_unit_test(missing_parameters),
         cmocka_unit_test(one_line),
         cmocka_unit_test(hostile_words),
         cmocka_unit_test(without_standard_descriptors),
