@@ -44,6 +44,26 @@ static int ask(struct device *dev, uint64_t allowed)
     return error ? error : inner_settle(dev);
 }
 
+/* What a device is called until it has said its name: its script, as the plugin of all scripts is none of the user's. */
+static char *first_name(const struct plugin *plugin)
+{
+    const char *slash = plugin->source ? strrchr(plugin->source, '/') : NULL;
+    const char *file = slash ? slash + 1 : plugin->source;
+    char name[65];
+    size_t n;
+
+    if (!file)
+        return strdup(plugin->table.name);
+    n = strlen(file);
+    if (n > 4 && strcmp(file + n - 4, ".lua") == 0)
+        n -= 4;
+    if (n >= sizeof name)
+        n = sizeof name - 1;
+    memcpy(name, file, n);
+    name[n] = '\0';
+    return strdup(plugin_good_name(name) ? name : plugin->table.name);
+}
+
 int instance_load(struct device *dev)
 {
     uint64_t allowed = PLUGIN_HOST_CAPS & ~dev->options.deny;
@@ -55,7 +75,7 @@ int instance_load(struct device *dev)
         error = plugin_load(&dev->plugin, dev->options.spec, allowed);
     if (error)
         return error == -EINVAL ? -ENOEXEC : error;
-    if (!dev->name && !(dev->name = strdup(dev->plugin->table.name)))
+    if (!dev->name && !(dev->name = first_name(dev->plugin)))
         return -ENOMEM;
     files_add(dev->files, dev->plugin->source ? dev->plugin->source : dev->plugin->path);
     error = host_new(&dev->host, dev, allowed);

@@ -83,8 +83,10 @@ static const struct line lines[] = {
     { { "--check", P, "dma_mask=much" }, 2, "dma_mask" },
     { { "--check", P, "=1" }, 2, "" },
     { { "--check", P, "dma_mask=" }, 2, "dma_mask" },
-    { { "--check", "--plugin", "$lua", "nonsense=1" }, 2, "nonsense" },
-    { { "--check", "--plugin", "$lua", "dma_mask=much" }, 2, "dma_mask" },
+    { { "--check", "--plugin", "$lua", "nonsense=1" }, 2, "edu: error: no parameter named nonsense" },
+    { { "--check", "--plugin", "$lua", "dma_mask=much" }, 2, "edu: error: parameter dma_mask=much: not understood" },
+    { { "--check", "--plugin", "$lua", "dma_mask=1", "dma_mask=2" }, 2, "edu: error: parameter dma_mask is given twice" },
+    { { "--check", "--plugin", "@odd name.lua", "x=1" }, 2, "lua: error: no parameter named x" },
     { { "--check", P, "dma_mask=0xffff" }, 0, "edu" },
     /* plugins */
     { { "--check", "--plugin", "@none.lua" }, 3, "none.lua" },
@@ -93,6 +95,7 @@ static const struct line lines[] = {
     { { "--check", "--plugin", "@garbage.so" }, 3, "garbage.so" },
     { { "--check", "--plugin", "@" }, 3, "" },
     { { "--check", "--plugin", "@syntax.lua" }, 3, "syntax.lua:3:" },
+    { { "--check", "--plugin", "@syntax.lua" }, 3, "vfu-host: syntax: error: " },
     { { "--check", "--plugin", "@raises.lua" }, 3, "raises.lua:2:" },
     { { "--check", "--plugin", "@binary.lua" }, 3, "binary.lua is compiled" },
     { { "--check", "--plugin", "@empty.lua" }, 3, "empty.lua" },
@@ -265,6 +268,7 @@ static int start(void **state)
     rig_open(&rig);
     rig_write(&rig, "garbage.so", "this is no shared object, whatever its name says\n");
     rig_write(&rig, "syntax.lua", "local vfu = require 'vfu'\n\nfunction (\n");
+    rig_write(&rig, "odd name.lua", "return require 'vfu'.device('odd', { pci = { vendor = 1, device = 2, class = 0 } })\n");
     rig_write(&rig, "raises.lua", "local vfu = require 'vfu'\nerror('on purpose')\n");
     rig_write(&rig, "binary.lua", "\033Lua\x54 pretends to be compiled");
     rig_write(&rig, "empty.lua", "");
