@@ -3,6 +3,7 @@
 #include "core/inspect/regview.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -166,4 +167,25 @@ int regview_set(struct regmap *map, const char *name, const json_t *json)
         value = (cell->value & ~(ones << field->lsb)) | value << field->lsb;
     regmap_set_cell(map, cell, value);
     return 0;
+}
+
+bool regview_names(const struct regmap *map, const char *name, char *text, size_t room)
+{
+    static const char more[] = ", ...";
+    const struct vfu_field *field;
+    size_t n = 0;
+
+    if (!regmap_by_name(map, name, &field) || !field || field->nenums == 0)
+        return false;
+    for (uint32_t i = 0; i < field->nenums; i++) {
+        size_t left = room - n - sizeof more;
+        int took = snprintf(text + n, left, "%s%s", i ? ", " : "", field->enums[i].name);
+
+        if (took < 0 || (size_t)took >= left) {
+            snprintf(text + n, sizeof more, "%s", i ? more : more + 2);
+            break;
+        }
+        n += (size_t)took;
+    }
+    return true;
 }

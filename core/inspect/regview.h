@@ -30,5 +30,7 @@ int regview_get(const struct regmap *map, const char *name, uint64_t *value, con
 /* value: an integer from 0 up, a boolean, or a string: 0x..., decimal, or the name of a field's value. -ENOENT; -EINVAL: it is
  * no such value; -ERANGE: it does not fit. */
 int regview_set(struct regmap *map, const char *name, const json_t *value);
+/* The names that a field's values have, "to_device, to_host", cut with "..." where there is no room: false: it has none. */
+bool regview_names(const struct regmap *map, const char *name, char *text, size_t room);
 
 #endif

@@ -173,6 +173,18 @@ static int refuse_stopped(json_t *reply)
     return control_error(reply, -EBUSY, "the device is stopped for migration: its state is left alone");
 }
 
+/* A value that is none: what there is, where names are. */
+static int no_value(struct device *dev, json_t *reply, const char *name)
+{
+    char names[240];
+
+    if (regview_names(dev->map, name, names, sizeof names))
+        return control_error(reply, -EINVAL, "\"value\" of %.128s is one of %s; or a number from 0 up, as 31, \"31\", \"0x1f\"; "
+                             "or a boolean", name, names);
+    return control_error(reply, -EINVAL, "\"value\" of %.128s is a number from 0 up, a boolean, or a string: \"0x1f\", \"31\"",
+                         name);
+}
+
 static int verb_set(struct device *dev, const json_t *request, json_t *reply)
 {
     int error = 0;
@@ -186,9 +198,7 @@ static int verb_set(struct device *dev, const json_t *request, json_t *reply)
     switch (error) {
     case -ENOENT: return no_register(dev, reply, name);
     case -ERANGE: return control_error(reply, error, "\"value\" does not fit into %.128s", name);
-    case -EINVAL:
-        return control_error(reply, error, "\"value\" of %.128s is a number from 0 up, a boolean, or a string: \"0x1f\", "
-                             "\"31\", or the name of a field's value", name);
+    case -EINVAL: return no_value(dev, reply, name);
     default: return error;
     }
 }

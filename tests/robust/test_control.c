@@ -266,8 +266,11 @@ static void wrong_questions(void **state)
     bad("{\"cmd\": \"get\", \"name\": \"CMD.NIX\"}", -ENOENT, "no register or field CMD.NIX");
     bad("{\"cmd\": \"get\", \"name\": \"CMD[0]\"}", -ENOENT, "no register or field");
     bad("{\"cmd\": \"get\", \"name\": \"CMD.DIR.DIR\"}", -ENOENT, "no register or field");
-    bad("{\"cmd\": \"set\", \"name\": \"CMD.DIR\"}", -EINVAL, "is a number from 0 up");
-    bad("{\"cmd\": \"set\", \"name\": \"CMD.DIR\", \"value\": \"sideways\"}", -EINVAL, "is a number from 0 up");
+    bad("{\"cmd\": \"set\", \"name\": \"CMD.DIR\"}", -EINVAL, "is one of");
+    bad("{\"cmd\": \"set\", \"name\": \"CMD.DIR\", \"value\": \"sideways\"}", -EINVAL,
+        "\"value\" of CMD.DIR is one of to_device, to_host; or a number from 0 up");
+    bad("{\"cmd\": \"set\", \"name\": \"CMD.RUN\", \"value\": \"sideways\"}", -EINVAL, "CMD.RUN is a number from 0 up");
+    bad("{\"cmd\": \"set\", \"name\": \"CMD\", \"value\": \"sideways\"}", -EINVAL, "CMD is a number from 0 up");
     bad("{\"cmd\": \"set\", \"name\": \"CMD.DIR\", \"value\": 2}", -ERANGE, "does not fit into CMD.DIR");
     bad("{\"cmd\": \"set\", \"name\": \"FACT\", \"value\": 4294967296}", -ERANGE, "does not fit");
     bad("{\"cmd\": \"set\", \"name\": \"FACT\", \"value\": -1}", -ERANGE, "does not fit");
