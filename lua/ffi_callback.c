@@ -67,7 +67,19 @@ static void widen(const struct ctype *t, void *result, uint64_t bits)
     memcpy(result, &word, sizeof word);
 }
 
-static void take_result(lua_State *L, const struct job *job)
+/* Why is at the top. The function that gave the result has returned: its first line is what can be said of it. */
+static int bad_result(lua_State *L, int function)
+{
+    const char *why = lua_tostring(L, -1);
+    lua_Debug info;
+
+    lua_pushvalue(L, function);
+    if (lua_isfunction(L, -1) && lua_getinfo(L, ">S", &info) && info.linedefined > 0)
+        return luaL_error(L, "%s:%d: the callback's result: %s", info.short_src, info.linedefined, why);
+    return luaL_error(L, "the callback's result: %s", why);
+}
+
+static void take_result(lua_State *L, const struct job *job, int function)
 {
     struct ctype *t = job->closure->type->elem;
     uint8_t bytes[8] = { 0 };
@@ -75,7 +87,7 @@ static void take_result(lua_State *L, const struct job *job)
     bool integer = t->kind == CTYPE_BOOL || t->kind == CTYPE_INT || t->kind == CTYPE_ENUM;
 
     if (!conv_put(L, t, integer ? bytes : job->result, -1, CONV_STORE))
-        luaL_error(L, "the callback's result: %s", lua_tostring(L, -1));
+        bad_result(L, function);
     if (!integer)
         return;
     for (uint64_t i = 0; i < t->size; i++)
@@ -88,12 +100,15 @@ static int run(lua_State *L)
     struct job *job = lua_touserdata(L, 1);
     struct closure *cl = job->closure;
     struct ctype *f = cl->type;
+    int function;
 
     lua_rawgeti(L, LUA_REGISTRYINDEX, cl->room->callbacks_ref);
     if (!cl->armed || lua_rawgetp(L, -1, cl) == LUA_TNIL)
         return luaL_error(L, "a callback was called after it was freed or collected: keep it as long as C may call it");
     lua_getiuservalue(L, -1, CDATA_ANCHOR);
-    luaL_checkstack(L, (int)f->n + 10, "a callback");
+    luaL_checkstack(L, (int)f->n + 11, "a callback");
+    function = lua_gettop(L);
+    lua_pushvalue(L, function);
     for (uint32_t i = 0; i < f->n; i++) {
         struct ctype *t = f->fields[i].type;
 
@@ -104,7 +119,7 @@ static int run(lua_State *L)
     }
     lua_call(L, (int)f->n, f->elem->kind != CTYPE_VOID);
     if (f->elem->kind != CTYPE_VOID)
-        take_result(L, job);
+        take_result(L, job, function);
     return 0;
 }
 

@@ -452,6 +452,10 @@ static void test_callbacks(void **state)
                         "cb:set(function() return 'x' end) fails(\"the callback's result: string where 'int' is "
                         "wanted\", call_kept, 1)\n"
                         "cb:set(function() end) fails('result', call_kept, 1)\n"
+                        /* where it is written */
+                        "local at = select(2, pcall(function() error('') end)) cb:set(function() return 'x' end) "
+                        "fails(at .. \"the callback's result: string where\", call_kept, 1)\n"
+                        "cb:set(function(n) return n * 2 end) eq(call_kept(4), 8)\n"
                         /* one within the other, in a coroutine too */
                         "cb:set(function(n) return n > 0 and call_kept(n - 1) + 1 or 0 end) eq(call_kept(20), 20)\n"
                         "eq(coroutine.wrap(function() return call_kept(3) end)(), 3)\n"
