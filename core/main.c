@@ -197,6 +197,12 @@ static int check_descriptors(void)
             log_error(option->spec, "--fd %d: this descriptor is not open; pass on a socket under this number", option->fd);
             return EXIT_FAILED;
         }
+        for (uint32_t k = 0; option->fd >= 0 && k < i; k++) {
+            if (process.options.devices[k].fd == option->fd) {
+                log_error(option->spec, "--fd %d is another device's already: each has a socket of its own", option->fd);
+                return EXIT_FAILED;
+            }
+        }
     }
     return 0;
 }

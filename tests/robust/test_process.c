@@ -238,6 +238,12 @@ static void unfit_descriptors(void **state)
             "descriptor 7 is a socket that neither listens nor is connected");
     rig_write(&rig, "file", "no socket");
     refused(open(rig_path(&rig, "file"), O_RDWR | O_CLOEXEC), "descriptor 7 is no socket");
+    rig.before = before_fd;
+    rig.fd = listener("s");
+    assert_int_equal(rig_run(&rig, "--plugin", "$edu", "--fd", "7", "--plugin", "$edu", "--fd", "7", NULL), 1);
+    assert_int_equal(rig_said(&rig, "--fd 7 is another device's already"), 1);
+    close(rig.fd);
+    rig.before = NULL;
     assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
     refused(pair[0], "descriptor 7 is no socket");
     close(pair[1]);
