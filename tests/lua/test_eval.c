@@ -129,7 +129,7 @@ static void mistakes(void **state)
     fails("setmetatable({}, { __tostring = function() return {} end })", "'__tostring' must return a string");
     fails("\27Lua", "eval:1:");
     fails("string.rep('x', 1 << 40)", "");
-    fails("(function() local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1 << 20) .. i end end)()", "not enough memory");
+    fails("(function() local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1 << 23) .. i end end)()", "not enough memory");
     is("self.dma:read(0x100000, 4)", "\"\\x00\\x00\\x00\\x00\"");
     f->messages = true;
     is("self.dma:read(0x100000, 4)", "nil, \"would wait\"");

@@ -892,6 +892,7 @@ static void what_is_no_script(void **state)
     ask("{\"cmd\": \"reload\"}", -ENOEXEC);
     assert_non_null(strstr(vfuc_control_error(control), "it is no regular file"));
     put(c, A, 1);
+    vfuc_control_close(control);
     end(c);
 }
 
