@@ -518,6 +518,9 @@ static int live_coverage(const struct session *s, int argc, char **argv)
         devices = json_pack("[{s:s, s:O}]", "device", s->live->socket, "coverage", json_object_get(answer, "coverage"));
         error = devices ? covfile_print(stdout, COVFILE_TEXT, devices) : -EPROTO;
         json_decref(devices);
+        if (!argc && json_is_false(json_object_get(json_object_get(answer, "coverage"), "on")))
+            fprintf(stderr, "vfu-client: %s: nothing is counted now: 'coverage on' begins, or the host's --coverage\n",
+                    s->live->socket);
     }
     json_decref(answer);
     return error ? EXIT_FAILURE : 0;
