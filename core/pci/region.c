@@ -6,7 +6,6 @@
  */
 #include "core/pci/region.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -115,21 +114,6 @@ static void other(struct region *region, enum watch_kind kind, uint64_t offset, 
         region->watch->calls->other(region->watch, kind, region->index, offset, size, bytes, write);
 }
 
-static uint64_t from_bytes(const uint8_t *bytes, uint32_t size, bool big)
-{
-    uint64_t value = 0;
-
-    regcell_copy(&value, bytes, size);
-    value = le64toh(value);
-    return big ? __builtin_bswap64(value) >> (64 - 8 * size) : value;
-}
-
-static void to_bytes(uint8_t *bytes, uint32_t size, bool big, uint64_t value)
-{
-    value = htole64(big ? __builtin_bswap64(value) >> (64 - 8 * size) : value);
-    regcell_copy(bytes, &value, size);
-}
-
 typedef int32_t handler(void *self, struct vfu_access *access);
 
 static int hand_to(struct region *region, handler *to, uint64_t offset, uint32_t size, uint8_t *in, const uint8_t *out)
@@ -149,13 +133,13 @@ static int hand_to(struct region *region, handler *to, uint64_t offset, uint32_t
         if (in)
             memset(in, 0, size); /* a handler that fills in less must not answer with what was there before */
     } else if (out) {
-        access.value = from_bytes(out, size, big);
+        access.value = regcell_number(out, size, big);
     }
     result = to(region->self, &access);
     if (result < 0)
         return result;
     if (in && size <= 8)
-        to_bytes(in, size, big, access.value);
+        regcell_bytes(in, size, big, access.value);
     return 0;
 }
 
@@ -330,11 +314,11 @@ int region_access(struct region *region, struct vfu_access *access, uint8_t byte
     int err = 0;
 
     if (write && access->size <= 8)
-        to_bytes(bytes, access->size, big, access->value);
+        regcell_bytes(bytes, access->size, big, access->value);
     if (!window(region, access->offset, access->size, write ? NULL : data, write ? data : NULL))
         err = access_rest(region, access->offset, access->size, write ? NULL : data, write ? data : NULL);
     if (!err && !write && access->size <= 8)
-        access->value = from_bytes(bytes, access->size, big);
+        access->value = regcell_number(bytes, access->size, big);
     return err;
 }
 

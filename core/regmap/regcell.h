@@ -74,6 +74,22 @@ static inline void regcell_copy(void *to, const void *from, uint32_t size)
     }
 }
 
+/* 1 to 8 bytes in address order, as the number they are on a bus of that order. */
+static inline uint64_t regcell_number(const uint8_t *bytes, uint32_t size, bool big)
+{
+    uint64_t value = 0;
+
+    regcell_copy(&value, bytes, size);
+    value = le64toh(value);
+    return big ? __builtin_bswap64(value) >> (64 - 8 * size) : value;
+}
+
+static inline void regcell_bytes(uint8_t *bytes, uint32_t size, bool big, uint64_t value)
+{
+    value = htole64(big ? __builtin_bswap64(value) >> (64 - 8 * size) : value);
+    regcell_copy(bytes, &value, size);
+}
+
 /* Up to 8 bytes of a plain register, which lie in it. */
 static inline void regcell_load(const struct reg_cell *cell, uint64_t offset, uint32_t size, uint8_t *bytes)
 {

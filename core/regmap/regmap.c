@@ -7,7 +7,6 @@
  */
 #include "core/regmap/regmap_private.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -267,22 +266,6 @@ int regmap_watch_level(struct regmap *map, uint32_t level_reg, uint32_t mask_reg
 
 /* ---- software's access -------------------------------------------------------------------------------------- */
 
-/* 1 to 8 bytes, in address order. */
-static uint64_t load(const uint8_t *bytes, uint32_t size, bool big)
-{
-    uint64_t value = 0;
-
-    regcell_copy(&value, bytes, size);
-    value = le64toh(value);
-    return big ? __builtin_bswap64(value) >> (64 - 8 * size) : value;
-}
-
-static void save(uint8_t *bytes, uint32_t size, bool big, uint64_t value)
-{
-    value = htole64(big ? __builtin_bswap64(value) >> (64 - 8 * size) : value);
-    regcell_copy(bytes, &value, size);
-}
-
 /* How far an access's bits are from bit 0 of the register. */
 static uint32_t bit_shift(const struct reg_rule *rule, const struct reg_cell *cell, uint64_t offset, uint32_t size)
 {
@@ -358,7 +341,7 @@ void regmap_read(struct regmap *map, struct reg_cell *cell, uint64_t offset, uin
         map->halt(map->halt_ctx, cell, offset, size, NULL);
     rule = &map->rules[cell->reg];
     shift = bit_shift(rule, cell, offset, size);
-    save(bytes, size, rule->flags & VFU_REG_BIG_ENDIAN,
+    regcell_bytes(bytes, size, rule->flags & VFU_REG_BIG_ENDIAN,
          read_slowly(map, rule, cell, UINT64_MAX >> (64 - 8 * size) << shift) >> shift);
 }
 
@@ -504,7 +487,7 @@ void regmap_write(struct regmap *map, struct reg_cell *cell, uint64_t offset, ui
         map->halt(map->halt_ctx, cell, offset, size, bytes);
     rule = &map->rules[cell->reg];
     shift = bit_shift(rule, cell, offset, size);
-    write_slowly(map, rule, cell, load(bytes, size, rule->flags & VFU_REG_BIG_ENDIAN) << shift,
+    write_slowly(map, rule, cell, regcell_number(bytes, size, rule->flags & VFU_REG_BIG_ENDIAN) << shift,
                  UINT64_MAX >> (64 - 8 * size) << shift, offset + size == cell->offset + cell->size);
 }
 
